@@ -1,4 +1,4 @@
-"""Sinusoidal positions: absolute (Vaswani et al. 2017), relative (Dai et al. 2019), and the reversed table of the 2022 models.
+"""Sinusoidal positions: absolute, relative (Dai et al. 2019), and the reversed table of the 2022 model zoo.
 
 B clips, T frames, R = 2T-1 relative offsets, D channels.
 

@@ -1,0 +1,151 @@
+"""The conformer encoder (Gulati et al. 2020) as the published recognisers have it.
+
+B clips, T frames, D channels. Against the paper: ReLU in the feed-forwards, batch norm and biases in the convolution
+module, layer norms with eps 1e-12, a final norm after the last block.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from viseme.core.layers.attention import MultiHeadAttention
+from viseme.core.layers.feed_forward import FeedForward
+from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
+from viseme.core.layers.relative_attention import LegacyRelativeAttention, RelativeAttention
+
+__all__ = ["AttentionKind", "ConformerBlock", "ConformerEncoder", "ConvolutionModule"]
+
+AttentionKind = Literal["relative", "legacy_relative", "absolute"]
+
+NORM_EPS = 1e-12
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise, gate, depthwise, batch norm, SiLU, pointwise.
+
+    Padding is not masked: published weights were trained with what leaks from it (`kernel // 2` frames a block).
+
+    Args:
+        dim: D.
+        kernel: odd width of the depthwise convolution, in frames.
+    """
+
+    def __init__(self, dim: int, kernel: int = 31) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"the depthwise kernel must be odd, got {kernel}")
+        self.pointwise_cov1 = nn.Conv1d(dim, 2 * dim, 1)
+        self.depthwise_conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = nn.BatchNorm1d(dim)
+        self.pointwise_cov2 = nn.Conv1d(dim, dim, 1)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x_BDT = functional.glu(self.pointwise_cov1(x_BTD.transpose(1, 2)), dim=1)
+        x_BDT = functional.silu(self.norm(self.depthwise_conv(x_BDT)))
+        return self.pointwise_cov2(x_BDT).transpose(1, 2)
+
+
+class ConformerBlock(nn.Module):
+    """Half a feed-forward, self-attention, convolution, half a feed-forward, norm; pre-norm residuals.
+
+    Args:
+        dim: D.
+        heads: of the attention.
+        units: hidden width of the feed-forwards.
+        kernel: of the depthwise convolution, in frames.
+        dropout: on each branch and inside the feed-forwards.
+        attention_dropout: on the attention weights.
+        attention: `relative`; `legacy_relative` (2022 model zoo); `absolute` (plain attention).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        units: int,
+        kernel: int = 31,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        attention: AttentionKind = "relative",
+    ) -> None:
+        super().__init__()
+        self.self_attn: RelativeAttention | MultiHeadAttention
+        match attention:
+            case "relative":
+                self.self_attn = RelativeAttention(dim, heads, attention_dropout)
+            case "legacy_relative":
+                self.self_attn = LegacyRelativeAttention(dim, heads, attention_dropout)
+            case "absolute":
+                self.self_attn = MultiHeadAttention(dim, heads, attention_dropout)
+            case _:
+                raise ValueError(f"attention must be relative, legacy_relative or absolute, got {attention!r}")
+        self.feed_forward = FeedForward(dim, units, dropout)
+        self.feed_forward_macaron = copy.deepcopy(self.feed_forward)  # the two halves start equal, as published
+        self.conv_module = ConvolutionModule(dim, kernel)
+        self.norm_ff_macaron = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm_mha = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm_conv = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm_ff = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm_final = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def _attend(self, x_BTD: Tensor, table_1RD: Tensor | None, mask: Tensor | None) -> Tensor:
+        if isinstance(self.self_attn, RelativeAttention):
+            return self.self_attn(x_BTD, table_1RD, mask)
+        return self.self_attn(x_BTD, x_BTD, x_BTD, mask)
+
+    def forward(self, x_BTD: Tensor, table_1RD: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """One block.
+
+        Args:
+            x_BTD: (B, T, D).
+            table_1RD: the position table that the attention wants; None for `absolute`.
+            mask: (B, 1, T) bool, True on valid frames; None where there is no padding. Only attention sees it.
+
+        Returns:
+            (B, T, D)
+        """
+        x_BTD = x_BTD + 0.5 * self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x_BTD)))
+        x_BTD = x_BTD + self.dropout(self._attend(self.norm_mha(x_BTD), table_1RD, mask))
+        x_BTD = x_BTD + self.dropout(self.conv_module(self.norm_conv(x_BTD)))
+        x_BTD = x_BTD + 0.5 * self.dropout(self.feed_forward(self.norm_ff(x_BTD)))
+        return self.norm_final(x_BTD)
+
+
+class ConformerEncoder(nn.Module):
+    """Positions, `blocks` conformer blocks, a last layer norm.
+
+    Args: as `ConformerBlock`; `blocks` of them.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        units: int,
+        blocks: int,
+        kernel: int = 31,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        attention: AttentionKind = "relative",
+    ) -> None:
+        super().__init__()
+        positions = {"relative": RelativePositions, "legacy_relative": ReversedPositions, "absolute": AbsolutePositions}
+        self.positions = positions[attention](dim, dropout)
+        self.encoders = nn.ModuleList(
+            ConformerBlock(dim, heads, units, kernel, dropout, attention_dropout, attention) for _ in range(blocks)
+        )
+        self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, D) projected features, (B, 1, T) mask or None -> (B, T, D)."""
+        placed = self.positions(x_BTD)
+        x_BTD, table_1RD = placed if isinstance(placed, tuple) else (placed, None)
+        for block in self.encoders:
+            x_BTD = block(x_BTD, table_1RD, mask)
+        return self.after_norm(x_BTD)

@@ -1,0 +1,90 @@
+"""Front-ends: one feature vector per video frame (40 ms), from mouth crops or from the waveform.
+
+B clips, T frames, C channels, H, W pixels, S samples, L samples after striding, F features.
+Source: Ma, Petridis, Pantic, "End-to-end Audio-visual Speech Recognition with Conformers" (2021), section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk, activation
+
+__all__ = ["SAMPLES_PER_FRAME", "AudioFrontend", "VisualFrontend"]
+
+SAMPLES_PER_FRAME = 640
+"""Samples at 16 kHz of one frame at 25 fps: the stride of the whole audio front-end."""
+
+
+class VisualFrontend(nn.Module):
+    """A 3-D convolution over five frames, then a 2-D ResNet-18 on each frame.
+
+    Args:
+        activation_name: of the trunk: `swish`, `relu` or `prelu`.
+        stem_activation: of the 3-D stem; the trunk's where None. (Models published before 2025 have `swish` in the
+            stem whatever the trunk has.)
+        widths: channels of the four stages; the stem has the first.
+    """
+
+    def __init__(
+        self,
+        activation_name: Activation = "swish",
+        stem_activation: Activation | None = None,
+        widths: tuple[int, ...] = WIDTHS,
+    ) -> None:
+        super().__init__()
+        self.features = widths[-1]
+        self.frontend3D = nn.Sequential(
+            nn.Conv3d(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.BatchNorm3d(widths[0]),
+            activation(stem_activation or activation_name, widths[0]),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        )
+        self.trunk = ResNetTrunk(2, widths, activation_name)
+
+    def forward(self, x_BT1HW: Tensor) -> Tensor:
+        """(B, T, 1, H, W) grey crops -> (B, T, F)."""
+        batch, frames = x_BT1HW.shape[:2]
+        x_BCTHW = self.frontend3D(x_BT1HW.transpose(1, 2))
+        x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+        # Channels last: what the convolutions of CPUs and tensor cores want; same values.
+        x_NCHW = self.trunk(x_NCHW.contiguous(memory_format=torch.channels_last))
+        return x_NCHW.mean(dim=(2, 3)).view(batch, frames, self.features)
+
+
+class _AudioTrunk(ResNetTrunk):
+    """The 1-D ResNet-18 with its stem, which published keys place inside `trunk`."""
+
+    def __init__(self, widths: tuple[int, ...], activation_name: Activation) -> None:
+        super().__init__(1, widths, activation_name)
+        self.conv1 = nn.Conv1d(1, widths[0], 80, 4, 38, bias=False)
+        self.bn1 = nn.BatchNorm1d(widths[0])
+        self.relu = activation(activation_name, widths[0])
+
+    def forward(self, x_B1S: Tensor) -> Tensor:
+        return self.stages(self.relu(self.bn1(self.conv1(x_B1S))))
+
+
+class AudioFrontend(nn.Module):
+    """A 1-D convolution over 5 ms, a 1-D ResNet-18, and the mean over each video frame's share.
+
+    Args:
+        activation_name: `swish`, `relu` or `prelu`.
+        widths: channels of the four stages; the stem has the first.
+        frame_ratio: features per video frame (published: 1; must divide 20).
+    """
+
+    def __init__(
+        self, activation_name: Activation = "swish", widths: tuple[int, ...] = WIDTHS, frame_ratio: int = 1
+    ) -> None:
+        super().__init__()
+        self.features = widths[-1]
+        self.trunk = _AudioTrunk(widths, activation_name)
+        self.pool = nn.AvgPool1d(20 // frame_ratio, 20 // frame_ratio)
+
+    def forward(self, x_BS1: Tensor) -> Tensor:
+        """(B, S, 1) samples at 16 kHz -> (B, S // 640, F); the rest of the last frame is cut off."""
+        whole = x_BS1.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+        x_BCL = self.trunk(x_BS1[:, :whole].transpose(1, 2))
+        return self.pool(x_BCL).transpose(1, 2)
