@@ -72,16 +72,13 @@ class AudioFrontend(nn.Module):
     Args:
         activation_name: `swish`, `relu` or `prelu`.
         widths: channels of the four stages; the stem has the first.
-        frame_ratio: features per video frame (published: 1; must divide 20).
     """
 
-    def __init__(
-        self, activation_name: Activation = "swish", widths: tuple[int, ...] = WIDTHS, frame_ratio: int = 1
-    ) -> None:
+    def __init__(self, activation_name: Activation = "swish", widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.features = widths[-1]
         self.trunk = _AudioTrunk(widths, activation_name)
-        self.pool = nn.AvgPool1d(20 // frame_ratio, 20 // frame_ratio)
+        self.pool = nn.AvgPool1d(SAMPLES_PER_FRAME // 32)  # the convolutions have a stride of 4 * 8
 
     def forward(self, x_BS1: Tensor) -> Tensor:
         """(B, S, 1) samples at 16 kHz -> (B, S // 640, F); the rest of the last frame is cut off."""
