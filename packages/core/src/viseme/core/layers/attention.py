@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             query_BTD, key_BSD, value_BSD: inputs before projection.
-            mask: bool, True where a query may look: (B, 1, S), (B, T, S) or (B, 1 or H, 1 or T, S); None for everywhere.
+            mask: bool, True where a query may look: (B, 1 or T, S) or (B, 1 or H, 1 or T, S); None for everywhere.
 
         Returns:
             (B, T, D). A query that may look nowhere gets the bias of `linear_out`.

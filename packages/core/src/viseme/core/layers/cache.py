@@ -14,9 +14,9 @@ __all__ = ["KeyValueCache"]
 class KeyValueCache:
     """A growing (L, R, N, 2, D) store in two buffers that take turns.
 
-    A beam search reorders every row at every step. Time-major order makes the store of the first L tokens one contiguous
-    block whatever the number of rows, so that reordering is a single `index_select` of long rows into the other buffer:
-    nothing is allocated from step to step (returned memory would have to be faulted in again each time).
+    A beam search reorders every row at every step. Time-major order makes the store of the first L tokens one
+    contiguous block whatever the number of rows, so that reordering is a single `index_select` of long rows into the
+    other buffer: nothing is allocated from step to step (returned memory would have to be faulted in again).
 
     Args:
         layers: number of layers N.

@@ -32,17 +32,18 @@ class LMEncoder(nn.Module):
 
 @dataclass
 class LMState:
-    """Incremental state of C*N rows: cached keys and values, and which tokens so far are not padding, (R, L) bool."""
+    """Incremental state of C*N rows: cached keys and values, and `real`, which tokens so far are
+    not padding, (R, L) bool."""
 
     cache: KeyValueCache
-    real_RL: Tensor
+    real: Tensor
     hypotheses: int = 1
 
     def select(self, parents_CN: Tensor, clips_C: Tensor | None = None) -> None:
-        """Hypothesis (c, n) becomes what hypothesis `parents_CN[c, n]` of clip `clips_C[c]` was (of clip c when None)."""
+        """Hypothesis (c, n) becomes what `parents_CN[c, n]` of clip `clips_C[c]` was (of clip c when None)."""
         rows_R = flat_rows(parents_CN, clips_C, self.hypotheses)
         self.cache.select(rows_R)
-        self.real_RL = self.real_RL[rows_R]
+        self.real = self.real[rows_R]
         self.hypotheses = parents_CN.shape[1]
 
 
@@ -109,8 +110,8 @@ class TransformerLM(nn.Module):
         """Log-probabilities of the next token, (C, N, V), after each hypothesis' newest token; `state` moves on."""
         tokens_R = tokens_CN.flatten()
         state.cache.begin_step()
-        state.real_RL = torch.cat((state.real_RL, (tokens_R != PADDING).unsqueeze(1)), dim=1)
-        mask = None if bool(state.real_RL.all()) else state.real_RL.unsqueeze(1)
+        state.real = torch.cat((state.real, (tokens_R != PADDING).unsqueeze(1)), dim=1)
+        mask = None if bool(state.real.all()) else state.real.unsqueeze(1)
         x_RD = self.encoder.embed(self.embed(tokens_R))
         for layer, block in enumerate(self.encoder.encoders):
             x_RD = block.step(x_RD, state.cache, layer, mask)

@@ -110,7 +110,7 @@ class DecoderState:
     hypotheses: int = 1
 
     def select(self, parents_CN: Tensor, clips_C: Tensor | None = None) -> None:
-        """Hypothesis (c, n) becomes what hypothesis `parents_CN[c, n]` of clip `clips_C[c]` was (of clip c when None)."""
+        """Hypothesis (c, n) becomes what `parents_CN[c, n]` of clip `clips_C[c]` was (of clip c when None)."""
         self.cache.select(flat_rows(parents_CN, clips_C, self.hypotheses))
         self.hypotheses = parents_CN.shape[1]
         if clips_C is not None:
