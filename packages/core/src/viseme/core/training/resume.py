@@ -1,0 +1,91 @@
+"""Resuming so exactly that the weights are, bit for bit, those of a run that never stopped.
+
+Nothing random depends on what happened before it: every training step starts from generators seeded by (seed, rank,
+epoch, batch), as `viseme.core.data` draws every item by (seed, epoch, clip). So a run can be taken up from any
+checkpoint, after any kind of death, with any number of data workers, and there are no generator states to save, some of
+which would have died with a worker. What remains to remember is the place in the epoch, which `ClipLoader` keeps and
+Lightning saves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from viseme.core.errors import CheckpointError, ConfigError
+
+__all__ = ["StepCheckpoint", "StepSeed", "derive_seed", "find_resume", "seed_everything"]
+
+LAST = "last.ckpt"
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed below 2**63 that depends on every part and is unlike that of any neighbour."""
+    digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch in this process and those it starts (before a model draws its first weights)."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
+
+
+def _seed_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class StepSeed(Callback):
+    """Seeds all generators at the start of every training step by (seed, rank, epoch, batch)."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        _seed_generators(derive_seed(self.seed, trainer.global_rank, trainer.current_epoch, batch_idx))
+
+
+class StepCheckpoint(Callback):
+    """Refreshes `last.ckpt` every so many optimiser steps. (The end of an epoch has a checkpoint of its own.)"""
+
+    def __init__(self, directory: Path, every_steps: int) -> None:
+        if every_steps < 1:
+            raise ConfigError("checkpoint_every_steps must be positive", got=every_steps)
+        self.path, self.every_steps = directory / LAST, every_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        # Only right after an optimiser step: between steps there is an accumulated gradient, which no checkpoint keeps.
+        between = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not between and step % self.every_steps == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.path)
+
+
+def find_resume(resume: str | Path | None, directory: Path) -> Path | None:
+    """The checkpoint to go on from.
+
+    Args:
+        resume: `auto` (the run's `last.ckpt` where there is one), `never` or None, or a path.
+        directory: the run's.
+
+    Raises:
+        CheckpointError: the path does not exist.
+    """
+    if resume is None or str(resume) in ("never", "none"):
+        return None
+    if str(resume) == "auto":
+        last = directory / LAST
+        return last if last.is_file() else None
+    if not Path(resume).is_file():
+        raise CheckpointError("no such checkpoint to resume from", path=str(resume))
+    return Path(resume)

@@ -1,0 +1,164 @@
+"""The Lightning trainer, assembled from `TrainerConfig`: what every package's `train` runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from viseme.core.errors import CheckpointError, ConfigError
+
+from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
+from .config import TrainerConfig
+from .resume import StepCheckpoint, StepSeed, find_resume
+
+__all__ = ["build_trainer", "fit"]
+
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
+
+
+def build_trainer(
+    cfg: TrainerConfig | DictConfig, run_dir: str | Path, *, callbacks: Sequence[Callback] = ()
+) -> Trainer:
+    """A trainer that writes everything of a run into one directory.
+
+    In `run_dir` (published: `exp_dir/exp_name`): `epoch=N.ckpt` of the last epochs, `last.ckpt`, `history.jsonl`, and
+    TensorBoard's files.
+
+    Args:
+        cfg: the options.
+        run_dir: where the run lives.
+        callbacks: the package's own. A `NotLearning` among them replaces the standard one.
+
+    Raises:
+        ConfigError: options that make no sense here.
+    """
+    options = _typed(cfg)
+    directory = Path(run_dir)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and notes say nothing about the run
+    several = options.num_nodes > 1 or options.devices not in (0, 1)
+    return Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=options.sync_batchnorm and several,
+        use_distributed_sampler=False,  # our batch samplers split the batches over the ranks themselves
+        precision=options.precision,  # type: ignore[arg-type]
+        max_epochs=options.max_epochs,
+        max_steps=options.max_steps,
+        max_time=timedelta(minutes=options.max_minutes) if options.max_minutes else None,
+        accumulate_grad_batches=options.accumulate_grad_batches,
+        gradient_clip_val=options.gradient_clip_val or None,
+        deterministic=options.deterministic or None,
+        check_val_every_n_epoch=options.check_val_every_n_epoch,
+        limit_val_batches=options.limit_val_batches,
+        num_sanity_val_steps=options.num_sanity_val_steps,
+        log_every_n_steps=options.log_every_n_steps,
+        logger=TensorBoardLogger(save_dir=directory, name="", version="tensorboard"),
+        callbacks=_callbacks(options, directory, callbacks),
+        enable_progress_bar=options.progress and sys.stderr.isatty(),
+        enable_model_summary=False,
+        profiler=options.profiler,
+        default_root_dir=directory,
+    )
+
+
+def fit(
+    trainer: Trainer,
+    module: LightningModule,
+    train: Iterable | None = None,
+    val: Iterable | None = None,
+    *,
+    data: LightningDataModule | None = None,
+    resume: str | Path | None = "auto",
+) -> Path | None:
+    """Train, from the start or exactly from where the run stopped.
+
+    Args:
+        trainer: from `build_trainer`.
+        module: what to train.
+        train: training batches, best a `viseme.core.data.ClipLoader` (others restart their epoch when resumed).
+        val: validation batches, if any.
+        data: instead of the loaders.
+        resume: `auto` (the run's `last.ckpt` where there is one), `never`, or a checkpoint.
+
+    Returns:
+        The checkpoint the run was taken up from, or None.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit, or holds more than weights and counters (it is never unpickled).
+        DataError: the run does not learn, or the loss is not finite.
+    """
+    path = find_resume(resume, Path(trainer.default_root_dir))
+    loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
+    try:
+        trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)  # type: ignore[arg-type]
+    except Exception as error:
+        if path is not None and _is_about_loading(error):
+            raise CheckpointError(f"cannot be resumed: {' '.join(str(error).split())[:300]}", path=path) from error
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return path
+
+
+def _callbacks(options: TrainerConfig, directory: Path, own: Sequence[Callback]) -> list[Callback]:
+    made: list[Callback] = [
+        StepSeed(options.seed),
+        NonFiniteGuard(),
+        LearningRateMonitor(logging_interval="step"),
+        History(directory / "history.jsonl", options.log_every_n_steps),
+    ]
+    if options.alarm and not any(isinstance(callback, NotLearning) for callback in own):
+        made.append(NotLearning())
+    if options.ema_decay:
+        made.append(EMAWeightAveraging(decay=options.ema_decay))
+    if options.progress:
+        made.append(RichProgressBar() if sys.stderr.isatty() else PlainProgress())
+    if options.checkpoint_every_steps:
+        made.append(StepCheckpoint(directory, options.checkpoint_every_steps))
+    made.append(
+        ModelCheckpoint(
+            dirpath=directory,
+            filename="{epoch}",
+            monitor="step",  # the last ones, whatever their figures: averaging wants those
+            mode="max",
+            save_top_k=options.save_top_k,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+    )
+    return [*made, *own]
+
+
+def _typed(cfg: TrainerConfig | DictConfig) -> TrainerConfig:
+    options: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TrainerConfig), cfg))
+    assert isinstance(options, TrainerConfig)
+    if options.precision not in PRECISIONS:
+        raise ConfigError("trainer.precision", expected=" or ".join(PRECISIONS), got=options.precision)
+    if options.accumulate_grad_batches < 1:
+        raise ConfigError("trainer.accumulate_grad_batches", expected="at least 1", got=options.accumulate_grad_batches)
+    if options.devices == 0 or options.devices < -1:
+        raise ConfigError("trainer.devices", expected="a positive number, or -1 for all", got=options.devices)
+    available = torch.cuda.device_count()
+    if options.accelerator in ("gpu", "cuda") and options.devices > max(available, 0):
+        raise ConfigError("trainer.devices", expected=f"at most {available} GPUs on this machine", got=options.devices)
+    return options
+
+
+def _is_about_loading(error: Exception) -> bool:
+    text = str(error)
+    return any(
+        mark in text for mark in ("Error(s) in loading state_dict", "Weights only load failed", "PytorchStreamReader")
+    )
