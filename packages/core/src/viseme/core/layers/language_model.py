@@ -6,6 +6,7 @@ Shapes: B batch, L tokens, C clips, N hypotheses per clip, R rows (C*N), D model
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +115,6 @@ class TransformerLM(nn.Module):
         mask = None if bool(state.real.all()) else state.real.unsqueeze(1)
         x_RD = self.encoder.embed(self.embed(tokens_R))
         for layer, block in enumerate(self.encoder.encoders):
-            x_RD = block.step(x_RD, state.cache, layer, mask)
+            x_RD = cast(TransformerBlock, block).step(x_RD, state.cache, layer, mask)
         logits_RV = self.decoder(self.encoder.after_norm(x_RD))
         return logits_RV.log_softmax(-1).view(*tokens_CN.shape, self.vocabulary)

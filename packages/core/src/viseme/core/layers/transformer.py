@@ -6,7 +6,9 @@ H heads, K width of a head.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +162,10 @@ class TransformerDecoder(nn.Module):
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.output_layer = nn.Linear(dim, vocabulary)
 
+    def blocks(self) -> Iterator[DecoderBlock]:
+        """The decoder blocks, in order."""
+        return (cast(DecoderBlock, block) for block in self.decoders)
+
     def hidden(self, tokens_BL: Tensor, memory_BSD: Tensor, memory_mask: Tensor | None = None) -> Tensor:
         """Teacher-forced output before `output_layer`, (B, L, D): for losses that fuse that layer."""
         if self.proj_decoder is not None:
@@ -193,7 +199,7 @@ class TransformerDecoder(nn.Module):
         mask = None
         if lengths_C is not None and int(lengths_C.min()) < frames:
             mask = padding_mask(lengths_C, frames)
-        memory = [block.src_attn.keys_values(memory_CSD, memory_CSD) for block in self.decoders]
+        memory = [block.src_attn.keys_values(memory_CSD, memory_CSD) for block in self.blocks()]
         memory = [(keys.contiguous(), values.contiguous()) for keys, values in memory]
         cache = KeyValueCache(len(self.decoders), self.dim, clips, device=memory_CSD.device, dtype=memory_CSD.dtype)
         return DecoderState(memory, mask, cache)
@@ -204,6 +210,6 @@ class TransformerDecoder(nn.Module):
         state.cache.begin_step()
         embedding, positions = self.embed
         x_CND = positions(embedding(tokens_CN.reshape(-1, 1)), start=position).view(*tokens_CN.shape, self.dim)
-        for layer, block in enumerate(self.decoders):
+        for layer, block in enumerate(self.blocks()):
             x_CND = block.step(x_CND, state, layer)
         return self.output_layer(self.after_norm(x_CND)).log_softmax(-1)

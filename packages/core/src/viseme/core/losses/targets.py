@@ -18,8 +18,8 @@ def decoder_targets(labels_BL: Tensor, sos: int, eos: int, ignore: int = IGNORE)
         sos, eos: ids of the sentence marks (one and the same in the published models).
 
     Returns:
-        Inputs (B, L'+1), L' the most labels of a clip: sos and the labels, padded with eos (as published: the causal mask hides what pads).
-        Targets (B, L'+1): the labels and eos, padded with `ignore`.
+        Inputs (B, L'+1), L' the most labels of a clip: sos and the labels, padded with eos (as published: the causal
+        mask hides what pads). Targets (B, L'+1): the labels and eos, padded with `ignore`.
     """
     real_BL = labels_BL != ignore
     inputs = torch.cat((labels_BL.new_full((len(labels_BL), 1), sos), labels_BL.masked_fill(~real_BL, eos)), dim=1)
