@@ -1,0 +1,83 @@
+"""New sound under a video, whose frames are not encoded again.
+
+C channels, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from viseme.core.errors import MediaError
+from viseme.core.media.container import find_audio, need_video, open_media, origin_s, translated
+from viseme.core.media.decode_audio import channel_blocks
+from viseme.core.media.encode import add_aac, encode_aac, output
+from viseme.core.types import Audio
+
+__all__ = ["mux"]
+
+
+def mux(video: str | Path, audio: Audio | str | Path, out: str | Path) -> None:
+    """Put a video's frames, copied packet by packet, and another sound into one file; atomic.
+
+    Both start together, at the first frame. Neither is cut to the other's length. Sound is encoded as AAC; of a file's
+    sound the rate and the channels stay. The video's own sound is left out; its tags and its rotation are kept.
+
+    Args:
+        video: file whose frames to take.
+        audio: samples, or a file whose sound to take.
+        out: .mp4, .m4v, .mov or .mkv; may be one of the inputs.
+
+    Raises:
+        MediaError: an input cannot be read or lacks its stream, or `out` cannot be written or cannot hold the codec.
+    """
+    video, out = Path(video), Path(out)
+    rate, layout = _sound(audio)
+    with open_media(video) as source, output(out, dict(source.metadata)) as target:
+        stream = need_video(source, video)
+        with translated(out, f"put {stream.codec_context.name} video into {out.suffix}"):
+            copied = target.add_stream_from_template(stream)
+        encoded = add_aac(target, rate, layout, out)
+        blocks, position = _blocks(audio), 0
+        zero_s = origin_s(source)
+        for packet in source.demux(stream):
+            if packet.dts is None or packet.time_base is None:
+                continue
+            while position / rate <= float(packet.dts * packet.time_base) - zero_s:
+                if (block := next(blocks, None)) is None:
+                    break
+                encode_aac(target, encoded, block, position)
+                position += block.shape[1]
+            shift = round(zero_s / packet.time_base)
+            packet.dts -= shift
+            if packet.pts is not None:
+                packet.pts -= shift
+            packet.stream = copied
+            target.mux(packet)
+        for block in blocks:
+            encode_aac(target, encoded, block, position)
+            position += block.shape[1]
+        target.mux(encoded.encode(None))
+
+
+def _sound(audio: Audio | str | Path) -> tuple[int, str]:
+    """Sampling rate and channel layout."""
+    if isinstance(audio, Audio):
+        return audio.rate, "mono"
+    with open_media(audio) as container:
+        stream = find_audio(container)
+        if stream is None:
+            raise MediaError("has no sound", path=audio, expected="an audio stream")
+        return stream.codec_context.sample_rate, stream.codec_context.layout.name
+
+
+def _blocks(audio: Audio | str | Path) -> Iterator[np.ndarray]:
+    """(C, S) blocks of about half a second or less."""
+    if isinstance(audio, Audio):
+        for start in range(0, len(audio.samples), audio.rate // 2):
+            yield audio.samples[None, start : start + audio.rate // 2]
+    else:
+        for block, _ in channel_blocks(Path(audio)):
+            yield block
