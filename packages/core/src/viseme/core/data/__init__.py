@@ -3,8 +3,22 @@ frames, transforms, and the dataset over a prepared store."""
 
 from __future__ import annotations
 
+from viseme.core.data.batching import BatchSampler, bucket_batches, dynamic_batches, frame_count_batches
+from viseme.core.data.dataset import ClipDataset, Item, item_generator
 from viseme.core.data.labels import LabelRow, labels_to_manifest, manifest_to_labels, read_labels, write_labels
+from viseme.core.data.loader import ClipLoader
 from viseme.core.data.manifest import Manifest, ManifestRow
+from viseme.core.data.recognition import RecognitionBatch, RecognitionItem, RecognitionTransform, collate_recognition
+from viseme.core.data.transforms import (
+    NoiseBank,
+    audio_eval,
+    audio_train,
+    draw_time_masks,
+    match_audio,
+    time_mask,
+    video_eval,
+    video_train,
+)
 
 __all__ = [
     "Manifest",
@@ -14,4 +28,24 @@ __all__ = [
     "write_labels",
     "labels_to_manifest",
     "manifest_to_labels",
+    "BatchSampler",
+    "bucket_batches",
+    "dynamic_batches",
+    "frame_count_batches",
+    "ClipDataset",
+    "ClipLoader",
+    "Item",
+    "item_generator",
+    "RecognitionBatch",
+    "RecognitionItem",
+    "RecognitionTransform",
+    "collate_recognition",
+    "NoiseBank",
+    "audio_eval",
+    "audio_train",
+    "draw_time_masks",
+    "match_audio",
+    "time_mask",
+    "video_eval",
+    "video_train",
 ]

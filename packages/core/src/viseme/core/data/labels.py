@@ -1,4 +1,4 @@
-"""The published label lists of Auto-AVSR and RAVEn: `dataset,rel_path,input_length,token_ids`, no header, a line a clip."""
+"""The published label lists of Auto-AVSR and RAVEn: a headless CSV, `dataset,rel_path,input_length,token_ids`."""
 
 from __future__ import annotations
 

@@ -73,13 +73,17 @@ class Manifest:
     Args:
         rows: the clips, in order.
         root: folder of relative paths.
+        skipped: (path, reason) of what a reader left out; not part of the written manifest.
 
     Raises:
         DataError: an id that is empty or occurs twice, or a row without a path.
     """
 
-    def __init__(self, rows: Iterable[ManifestRow], root: str | Path = ".") -> None:
+    def __init__(
+        self, rows: Iterable[ManifestRow], root: str | Path = ".", *, skipped: Iterable[tuple[str, str]] = ()
+    ) -> None:
         self.rows = list(rows)
+        self.skipped = list(skipped)
         self.root = Path(root)
         seen: set[str] = set()
         for row in self.rows:
