@@ -184,6 +184,8 @@ def add_aac(container: OutputContainer, rate: int, layout: str, path: Path) -> A
 
 def encode_aac(container: OutputContainer, stream: AudioStream, samples_CS: np.ndarray, position: int) -> None:
     """Encode (C, S) samples that begin at sample `position`."""
+    if not samples_CS.shape[1]:
+        return  # the encoder takes an empty frame for a failed allocation
     frame = av.AudioFrame.from_ndarray(
         np.ascontiguousarray(samples_CS, dtype=np.float32), format="fltp", layout=stream.codec_context.layout.name
     )
