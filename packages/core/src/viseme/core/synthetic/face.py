@@ -119,7 +119,7 @@ def _displacements(points: np.ndarray, depth: np.ndarray, across: np.ndarray, do
 
     y["raise"] = -(up * (0.085 * lens + 0.015) + mask(_PHILTRUM) * 0.05) * eyes
     y["press"] = (outer_up * 0.05 * lens_outer - outer_low * 0.055 * lens_outer - chin * 0.02) * eyes
-    y["tuck"] = -(outer_low * 0.085 * lens_outer + inner_low * 0.006 + chin * 0.03) * eyes
+    y["tuck"] = -(outer_low * 0.11 * lens_outer + inner_low * 0.01 + chin * 0.04) * eyes
 
     displacement = np.stack([np.stack([x[f], y[f]], -1) @ np.stack([across, down]) for f in FIELDS])
 
@@ -165,7 +165,7 @@ def load_face(identity: int, size_px: int) -> Face:
     offset = canvas_px / 2 - (oval.min(0) + oval.max(0)) / 2 * scale
     affine = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
     canvas = cv2.warpAffine(
-        photo, affine, (canvas_px, canvas_px), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
+        photo, affine, (canvas_px, canvas_px), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
     )
     points = mesh[:, :2] * scale + offset
     depth = -mesh[:, 2] * scale

@@ -70,15 +70,15 @@ def paint_mouth(
 
     eyes, light = face.eye_distance, 0.45 + 0.75 * face.brightness
     half = face.mouth_half_width * narrow
-    inside = np.empty(window.shape, np.float32)
+    inside = np.empty(window.shape, np.uint8)
     inside[:] = _DARK
 
     def fill(shape: np.ndarray, colour: np.ndarray) -> None:
         _fill(inside, place(shape) - low, np.minimum(colour * light, 250))
 
-    bed = 0.13 * eyes + 0.9 * jaw_drop
-    ridge = 0.07 * eyes
-    fill(_oval(bed + (ridge - bed) * 0.85 * tongue, 0.55 * half, (0.085 - 0.02 * tongue) * eyes), _TONGUE)
+    bed = 0.06 * eyes + 0.86 * jaw_drop
+    ridge = 0.06 * eyes
+    fill(_oval(bed + (ridge - bed) * tongue, (0.62 - 0.15 * tongue) * half, (0.08 + 0.02 * tongue) * eyes), _TONGUE)
     fill(_teeth(0.85 * half, 0.045 * eyes, -0.2 * eyes, 0.03 * eyes), _TEETH)
     lower = 0.052 * eyes + 0.82 * jaw_drop
     fill(_teeth(0.7 * half, lower, lower + 0.2 * eyes, -0.02 * eyes), _TEETH * 0.86)

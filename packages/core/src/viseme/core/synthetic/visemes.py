@@ -47,7 +47,7 @@ VISEMES: dict[str, Viseme] = {
     "f": Viseme({"open": 0.08, "raise": 0.35, "tuck": 1.0}, {"open": _HARD, "tuck": _HARD, "raise": 3.0, "press": 3.0}),
     "th": Viseme({"open": 0.2, "raise": 0.15, "dental": 1.0}, {"open": 4.0, "dental": _HARD, "press": 2.0}),
     "t": Viseme({"open": 0.16, "spread": 0.2, "raise": 0.1, "tongue": 0.8}, {"spread": 0.4, "press": 2.0}),
-    "s": Viseme({"open": 0.08, "spread": 0.45, "raise": 0.35}, {"open": 3.0, "raise": 2.0, "press": 2.0}),
+    "s": Viseme({"open": 0.14, "spread": 0.45, "raise": 0.3}, {"open": 3.0, "raise": 2.0, "press": 2.0}),
     "sh": Viseme({"open": 0.14, "round": 0.55, "raise": 0.45}, {"open": 3.0, "round": 2.0, "raise": 2.0, "press": 2.0}),
     "k": Viseme({"open": 0.24}, {"open": 0.6, "press": 2.0}),
     "h": Viseme({"open": 0.25}, {"open": 0.3, "press": 2.0}),
