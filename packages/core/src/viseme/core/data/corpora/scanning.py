@@ -65,9 +65,6 @@ class ScanReport:
             name, reason = self.skipped[0]
             _log.warning("%s: %d clips left out; the first: %s: %s", self.root, len(self.skipped), name, reason)
         if not rows:
-            first = (
-                f"{len(self.skipped)} left out, the first: {self.skipped[0][1]}" if self.skipped else "an empty
-                folder"
-            )
-            raise DataError("no usable clips", path=self.root, got=first)
+            first = f"; the first: {self.skipped[0][1]}" if self.skipped else ""
+            raise DataError("no usable clips", path=self.root, got=f"{len(self.skipped)} left out{first}")
         return Manifest(rows, self.root, skipped=self.skipped)
