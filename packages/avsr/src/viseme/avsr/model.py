@@ -5,7 +5,7 @@
     audio (B,S,1) ----> 1-D ResNet-18 -> linear -> conformer -----'   (no fusion where there is one modality)
 
 Ma et al., "Auto-AVSR: Audio-Visual Speech Recognition with Automatic Labels" (ICASSP 2023), and the conformer
-recogniser before it (arXiv 2102.06657). A unimodal model's state-dict keys are the published ones of the current layout;
+recogniser before it (arXiv 2102.06657). A unimodal model's state-dict keys are the published ones, current layout;
 an audio-visual model holds the same under `video.` and `audio.`.
 
 B clips, T frames at 25 Hz, S samples at 16 kHz, H, W pixels, D channels, L tokens, V units.
