@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -194,12 +194,6 @@ class Encoded(NamedTuple):
     mask: Tensor | None
 
 
-class _Encoding(Protocol):
-    frontend: nn.Module
-    proj_encoder: nn.Module
-    encoder: nn.Module
-
-
 class Branch(nn.Module):
     """Front-end, projection and conformer of one modality."""
 
@@ -243,12 +237,12 @@ class Fusion(nn.Module):
 
     def forward(self, video_BTD: Tensor, audio_BTD: Tensor) -> Tensor:
         """Two (B, T, D) -> (B, T, D)."""
-        hidden = self.fc1(torch.cat((video_BTD, audio_BTD), dim=-1))
+        hidden: Tensor = self.fc1(torch.cat((video_BTD, audio_BTD), dim=-1))
         hidden = self.bn1(hidden.transpose(1, 2)).transpose(1, 2) if hasattr(self, "bn1") else self.norm1(hidden)
         return self.fc2(hidden.relu())
 
 
-def _encode_branch(branch: _Encoding, x: Tensor, frames_B: Tensor | None) -> Encoded:
+def _encode_branch(branch: Branch | AVSRModel, x: Tensor, frames_B: Tensor | None) -> Encoded:
     features = branch.frontend(x)
     batch, frames = features.shape[:2]
     mask = None
@@ -326,9 +320,10 @@ class AVSRModel(nn.Module):
         if (use_video_B is not None or use_audio_B is not None) and not self.config.optional_modalities:
             raise ConfigError("this model cannot leave a modality out: it has no optional_modalities")
         audio_frames_B = None if audio_lengths_B is None else audio_lengths_B // SAMPLES_PER_FRAME
-        if self.config.modality == "video":
-            return _encode_branch(self, video, video_lengths_B)
-        if self.config.modality == "audio":
+        if self.config.modality != "audiovisual":
+            if video is not None:
+                return _encode_branch(self, video, video_lengths_B)
+            assert audio is not None
             return _encode_branch(self, audio, audio_frames_B)
 
         seen = None if video is None else _encode_branch(self.video, video, video_lengths_B)

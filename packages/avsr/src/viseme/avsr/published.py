@@ -28,6 +28,7 @@ from viseme.core.layers.resnet import Activation
 __all__ = ["Published", "convert", "transfer_encoder", "transfer_frontend"]
 
 Layout = Literal["current", "v1", "viseme"]
+Stream = Literal["video", "audio"]
 State = dict[str, Tensor]
 
 PUBLISHED_VOCABULARY = 5049
@@ -63,7 +64,7 @@ class Published:
 
 def convert(
     state: Mapping[str, Tensor],
-    model_json: Mapping[str, Any] | list | None = None,
+    model_json: Mapping[str, Any] | list[Any] | None = None,
     *,
     attention: AttentionKind | None = None,
     activation: Activation | None = None,
@@ -106,7 +107,7 @@ def transfer_frontend(model: AVSRModel, state: Mapping[str, Tensor]) -> None:
         raise CheckpointError(
             "no front-end in this checkpoint", expected="keys trunk.*, frontend3D.*", got=_some(state)
         )
-    modality = "video" if any(key.startswith("frontend3D.") for key in part) else "audio"
+    modality: Stream = "video" if any(key.startswith("frontend3D.") for key in part) else "audio"
     _load(_branch(model, modality).frontend, part, "a front-end")
 
 
@@ -127,10 +128,9 @@ def transfer_encoder(model: AVSRModel, state: Mapping[str, Tensor]) -> None:
         }
         for modality, prefix in _prefixes(renamed).items()
     }
-    wanted = ("video", "audio") if model.config.modality == "audiovisual" else (model.config.modality,)
-    taken = [modality for modality in wanted if modality in parts]
+    taken = [modality for modality in parts if model.config.modality in ("audiovisual", modality)]
     if not taken:
-        raise CheckpointError("encoder of another modality", expected=" or ".join(wanted), got=" and ".join(parts))
+        raise CheckpointError("weights of another modality", expected=model.config.modality, got=" and ".join(parts))
     for modality in taken:
         branch = _branch(model, modality)
         modules = nn.ModuleDict({name: getattr(branch, name) for name in ("frontend", "proj_encoder", "encoder")})
@@ -183,7 +183,7 @@ def _rename(state: Mapping[str, Tensor]) -> tuple[State, Layout]:
     return {new_name(key): value for key, value in bare.items()}, "v1"
 
 
-def _prefixes(state: State) -> dict[Literal["video", "audio"], str]:
+def _prefixes(state: State) -> dict[Stream, str]:
     """Modality -> prefix of its branch."""
     if "video.proj_encoder.weight" in state:
         return {"video": "video.", "audio": "audio."}
@@ -219,7 +219,7 @@ def _load(module: nn.Module, part: State, what: str) -> None:
     module.load_state_dict(part)
 
 
-def _branch(model: AVSRModel, modality: Literal["video", "audio"]) -> Any:
+def _branch(model: AVSRModel, modality: Stream) -> Any:
     if model.config.modality == "audiovisual":
         return getattr(model, modality)
     if model.config.modality != modality:
@@ -311,7 +311,7 @@ def _published_attention(layout: Layout, vocabulary: int) -> AttentionKind:
 # ------------------------------------------------------------------------------------------------------- model.json
 
 
-def _read_options(model_json: Mapping[str, Any] | list | None) -> dict[str, Any]:
+def _read_options(model_json: Mapping[str, Any] | list[Any] | None) -> dict[str, Any]:
     """The options of a `model.json`, and `attention` in our words."""
     if model_json is None:
         return {}
@@ -340,7 +340,7 @@ def _read_options(model_json: Mapping[str, Any] | list | None) -> dict[str, Any]
 
 def _check_options(config: AVSRConfig, options: Mapping[str, Any]) -> None:
     """What `model.json` says of the sizes must be what the weights say."""
-    said = {
+    said: dict[str, Any] = {
         "adim": config.dim,
         "aheads": config.heads,
         "eunits": config.units,

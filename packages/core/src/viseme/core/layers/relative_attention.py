@@ -60,7 +60,9 @@ class RelativeAttention(nn.Module):
         nn.init.xavier_uniform_(self.pos_bias_u)
         nn.init.xavier_uniform_(self.pos_bias_v)
 
-    shift = staticmethod(relative_shift)
+    def shift(self, scores_BHTR: Tensor) -> Tensor:
+        """From one column per row of the table to one per key."""
+        return relative_shift(scores_BHTR)
 
     def _split(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
@@ -112,4 +114,5 @@ class RelativeAttention(nn.Module):
 class LegacyRelativeAttention(RelativeAttention):
     """The 2022 model zoo's attention: same parameters, the table of `ReversedPositions` (1, T, D), the legacy shift."""
 
-    shift = staticmethod(legacy_relative_shift)
+    def shift(self, scores_BHTR: Tensor) -> Tensor:
+        return legacy_relative_shift(scores_BHTR)
