@@ -96,7 +96,7 @@ def read_object(path: str | Path, *, inert: Iterable[str] = ()) -> Any:
             raise CheckpointError(f"damaged safetensors file: {_line(error)}", path=path) from error
     if _is_torchscript(path):
         raise CheckpointError("this is a TorchScript archive", path=path, hint="Ask for it with torchscript=True.")
-    stand_ins = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in inert]
+    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in inert]
     try:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -8,10 +8,11 @@ from viseme.core.device import resolve_device
 from .app import App, arg
 from .config import compose, config_keys, config_options
 from .output import emit
-from .progress import track
+from .progress import Counter, track
 
 __all__ = [
     "App",
+    "Counter",
     "arg",
     "compose",
     "config_keys",

@@ -1,0 +1,85 @@
+"""The verb `prepare`, the same in every package that trains on prepared clips."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .app import App, arg
+from .progress import track
+
+__all__ = ["add_prepare"]
+
+
+def add_prepare(app: App) -> None:
+    """Give a console script the verb `prepare`: videos in, a store of mouth crops and sound out."""
+    app.verb(
+        "prepare",
+        "videos -> mouth crops at 25 fps and sound at 16 kHz, with a manifest",
+        arg("source", metavar="SOURCE", help="a folder of videos, a video, or a manifest (.csv, .parquet)"),
+        arg("store", metavar="STORE", help="folder to write; what is already there is kept"),
+        arg("--dataset", choices=("folder", "lrs3"), default="folder", help="layout of SOURCE (default: folder)"),
+        arg(
+            "--detector",
+            choices=("mediapipe", "retinaface"),
+            default="mediapipe",
+            help="the published crop to make: by four points (mediapipe) or by 68 (retinaface); default mediapipe",
+        ),
+        arg(
+            "--landmarks-dir", metavar="DIR", help="landmarks to use instead of detecting faces (<id>.npz, .npy, .pkl)"
+        ),
+        arg(
+            "--face", type=int, metavar="N", help="which face where there are several (default: 1, the most prominent)"
+        ),
+        arg("--stride", type=int, default=5, metavar="N", help="frames between face detections (default: 5)"),
+        arg(
+            "--min-visible",
+            type=float,
+            default=0.5,
+            metavar="SHARE",
+            help="refuse clips whose face is seen in a smaller share of the frames (default: 0.5)",
+        ),
+        arg("--workers", type=int, metavar="N", help="processes (default: one per core)"),
+        arg("--retry-failed", action="store_true", help="try the clips again that failed in an earlier run"),
+        json=True,
+        description="Finds and follows the face, crops the mouth, resamples the sound. Resumable at any moment. A clip "
+        "that cannot be prepared is named with its reason in STORE/failures.csv and stops nothing; look at "
+        "STORE/contact_sheet.jpg before training. Exits with 2 only where nothing could be prepared.",
+    )(run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prepare, then say what came of it."""
+    from viseme.core.errors import DataError
+    from viseme.core.prepare import prepare
+
+    source: object = args.source
+    if not Path(args.source).exists():
+        raise DataError("no such file or folder", path=args.source)
+    if args.dataset == "lrs3":
+        from viseme.core.data.corpora import lrs3
+
+        source = lrs3.scan(args.source)
+    report = prepare(
+        source,  # type: ignore[arg-type]
+        args.store,
+        variant=args.detector,
+        stride=args.stride,
+        face=args.face,
+        landmarks=args.landmarks_dir,
+        min_visible=args.min_visible,
+        workers=args.workers,
+        retry_failed=args.retry_failed,
+        progress=track,
+    )
+    clips, failed = len(report.manifest), len(report.failures)
+    if args.json:
+        paths = {"manifest": report.manifest_file, "failures": report.failures_file, "sheet": report.contact_sheet}
+        facts = {"clips": clips, "reused": report.reused, "failed": failed, "hours": report.frames / 25 / 3600}
+        print(json.dumps({**facts, **{name: str(path) for name, path in paths.items()}}))
+        return
+    print(f"{report.store}: {clips} clips, {report.frames / 25 / 60:.1f} min ({report.reused} of them were there)")
+    print(f"look at {report.contact_sheet}: every picture should be a mouth")
+    if failed:
+        print(f"{failed} clips failed; {report.failures_file} says why")
