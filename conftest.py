@@ -2,8 +2,7 @@
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # small tensors: threads cost more than they give, and workers share cores
+# Small tensors: threads cost more than they give, and test workers share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["viseme.core.testing.fixtures"]

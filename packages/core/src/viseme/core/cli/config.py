@@ -122,7 +122,7 @@ def _explain(error: Exception, package: str, overrides: Sequence[str], root: str
 
 
 def _known_keys(package: str, overrides: Sequence[str], root: str) -> set[str]:
-    """Keys, and heads of keys, of the configuration under the overrides that choose group options, where those are right."""
+    """Keys, and heads of keys, under the overrides that choose group options, where those are right."""
     choices = [text for text in overrides if text.partition("=")[0].split("@")[0] in config_options(package)]
     for attempt in (choices, []):
         try:

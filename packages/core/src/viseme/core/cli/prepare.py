@@ -26,12 +26,8 @@ def add_prepare(app: App) -> None:
             default="mediapipe",
             help="the published crop to make: by four points (mediapipe) or by 68 (retinaface); default mediapipe",
         ),
-        arg(
-            "--landmarks-dir", metavar="DIR", help="landmarks to use instead of detecting faces (<id>.npz, .npy, .pkl)"
-        ),
-        arg(
-            "--face", type=int, metavar="N", help="which face where there are several (default: 1, the most prominent)"
-        ),
+        arg("--landmarks-dir", metavar="DIR", help="landmarks to use instead of detection (<id>.npz, .npy, .pkl)"),
+        arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
         arg("--stride", type=int, default=5, metavar="N", help="frames between face detections (default: 5)"),
         arg(
             "--min-visible",

@@ -187,10 +187,11 @@ class Throughput(Callback):
     Args:
         count: how much a batch holds.
         unit: of what.
+        every_steps: optimiser steps between figures.
     """
 
-    def __init__(self, count: Callable[[Any], int], unit: str = "frames") -> None:
-        self.count, self.unit = count, unit
+    def __init__(self, count: Callable[[Any], int], unit: str = "frames", every_steps: int = 10) -> None:
+        self.count, self.unit, self.every_steps = count, unit, every_steps
         self._done, self._since = 0, 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -202,7 +203,7 @@ class Throughput(Callback):
     ) -> None:
         self._done += self.count(batch)
         seconds = time.monotonic() - self._since
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0 and seconds > 0:
+        if trainer.global_step and trainer.global_step % self.every_steps == 0 and seconds > 0:
             pl_module.log(f"{self.unit}_per_s", self._done / seconds)
             self._done, self._since = 0, time.monotonic()
 

@@ -102,7 +102,7 @@ def fit(
     path = find_resume(resume, Path(trainer.default_root_dir))
     loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
     try:
-        trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)  # type: ignore[arg-type]
+        trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)
     except Exception as error:
         if path is not None and _is_about_loading(error):
             raise CheckpointError(f"cannot be resumed: {' '.join(str(error).split())[:300]}", path=path) from error
