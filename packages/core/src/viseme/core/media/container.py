@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,13 +33,16 @@ __all__ = [
     "origin_s",
     "seek",
     "decoded",
-    "cut_short",
+    "ends_early",
 ]
 
 MAX_GAP_S = 60.0  # a timestamp further than this past both its predecessor and the stated end is damage, not a pause
 
 # Seeking in these lands where their index says; elsewhere it is a guess, and reading starts from the beginning.
-_INDEXED = {"mov", "matroska", "avi", "wav", "flac"}
+_INDEXED = {"mov", "matroska", "wav", "flac"}
+# Their headers state a duration that was counted, not guessed.
+_COUNTED = {"matroska", "flv", "wav", "flac"}
+_EARLY_S = 0.1
 # What FFmpeg "plays" that is no recording: text files as terminal art, and lists that open other files.
 _NOT_MEDIA = {"tty", "hls", "dash", "concat", "concatf", "ffmetadata", "lavfi"}
 # Only local files (a playlist must not reach the network), and "%03d" in a name is a name, not a pattern.
@@ -148,28 +153,42 @@ def decoded(
 ) -> Iterator[av.VideoFrame | av.AudioFrame | None]:
     """Decoded frames in order of display; None for each packet that cannot be decoded."""
     packets = container.demux(stream)
+    # AVI times only the decoding; frames come out sorted by display, so the n-th takes the n-th packet's time.
+    stamps: deque[int | None] | None = deque() if container.format.name == "avi" else None
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:  # the rest of the file is gone: bring out what the decoder still holds
             yield None
             packet = None
+        if stamps is not None and packet is not None and packet.size:
+            stamps.append(packet.dts)
         try:
-            yield from stream.codec_context.decode(packet)
+            for frame in stream.codec_context.decode(packet):
+                if stamps:
+                    frame.pts = stamps.popleft()
+                yield frame
         except av.EOFError:
             return
         except av.FFmpegError:
+            if stamps:
+                stamps.popleft()
             yield None
         if packet is None or packet.size == 0:
             return
 
 
-def cut_short(container: InputContainer, path: Path) -> bool:
-    """Whether an mp4's index names bytes that the file no longer has."""
-    size = path.stat().st_size
-    for stream in (find_video(container), find_audio(container)):
-        if stream is not None and len(stream.index_entries):
-            last = stream.index_entries[-1]
-            if last.pos + last.size > size:
-                return True
-    return False
+def ends_early(container: InputContainer, path: Path, stream: VideoStream | AudioStream, end_s: float) -> bool:
+    """Whether a stream that was found to end at `end_s` of the container's time should have gone on.
+
+    An mp4's index names bytes that the file no longer has, or the header counted a longer stream.
+    """
+    if index := len(stream.index_entries) if "mov" in container.format.name else 0:
+        last = stream.index_entries[index - 1]
+        return last.pos + last.size > path.stat().st_size
+    if not set(container.format.name.split(",")) & _COUNTED:
+        return False
+    stated_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    if tag := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        stated_s = float(tag[1]) * 3600 + float(tag[2]) * 60 + float(tag[3])
+    return end_s < stated_s - _EARLY_S

@@ -16,8 +16,8 @@ import soxr
 from viseme.core.errors import MediaError
 from viseme.core.media.container import (
     MAX_GAP_S,
-    cut_short,
     decoded,
+    ends_early,
     need_audio,
     open_media,
     origin_s,
@@ -32,6 +32,7 @@ __all__ = ["read_audio", "stream_audio", "channel_blocks"]
 # Timestamps are rounded (to 1 ms in Matroska), so samples follow one another until they are off by more than a frame
 # of video; then silence is put in, or samples are left out.
 _TOLERANCE_S = 0.04
+_SETTLE_S = 0.2  # longer than the resampler's filter; a multiple of the period of every usual pair of rates
 _PREROLL_S = 0.25  # a decoder started in the middle needs a few packets to settle
 
 
@@ -58,22 +59,34 @@ def stream_audio(
     path = Path(path)
     if rate <= 0:
         raise ValueError(f"rate must be positive, got {rate}")
-    resampler, native_rate, samples_in, samples_out = None, rate, 0, 0
-    for block_CS, native_rate in channel_blocks(path, start_s, end_s):
+    lead_s = min(start_s, _SETTLE_S)  # so that a part sounds as it does in the whole
+    limit = math.inf if end_s is None else round((end_s - start_s) * rate)
+    resampler, native_rate, samples_in, heard = None, rate, 0, False
+    position = -round(lead_s * rate)  # of the next sample made, from the start of the part
+
+    def part(made: np.ndarray) -> np.ndarray:
+        nonlocal position
+        position += len(made)
+        begin, surplus = len(made) - position, int(max(position - limit, 0))
+        return made[max(begin, 0) : max(len(made) - surplus, 0)]
+
+    for block_CS, native_rate in channel_blocks(path, start_s - lead_s, None if end_s is None else end_s + _SETTLE_S):
         block = block_CS.mean(0, dtype=np.float32)
         samples_in += len(block)
         if native_rate != rate:
             resampler = resampler or soxr.ResampleStream(native_rate, rate, 1, dtype="float32", quality="HQ")
             block = resampler.resample_chunk(block)
-        samples_out += len(block)
-        if len(block):
+        if len(block := part(block)):
+            heard = True
             yield block
-    if not samples_in:
-        raise MediaError("no sound in the part asked for", path=path, got=f"start {start_s} s, end {end_s} s")
     if resampler is not None:
-        total = math.ceil(samples_in * rate / native_rate)
-        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[: total - samples_out]
-        yield np.concatenate([rest, np.zeros(total - samples_out - len(rest), np.float32)])
+        total = math.ceil(samples_in * rate / native_rate) - round(lead_s * rate)
+        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[: max(total - position, 0)]
+        if len(rest := part(rest)):
+            heard = True
+            yield rest
+    if not heard:
+        raise MediaError("no sound in the part asked for", path=path, got=f"start {start_s} s, end {end_s} s")
 
 
 def read_audio(path: str | Path, *, rate: int = 16000, start_s: float = 0.0, end_s: float | None = None) -> Audio:
@@ -128,7 +141,7 @@ def channel_blocks(path: Path, start_s: float = 0.0, end_s: float | None = None)
                 return
         if not count:
             raise MediaError("no sound can be decoded", path=path, got=f"{damaged} damaged packets")
-        if cut_short(container, path):
+        if ends_early(container, path, stream, position / rate + zero_s):
             warn(path, f"is cut short; its sound ends at {position / rate:.2f} s")
         elif damaged:
             warn(path, f"{damaged} damaged packets of sound left out")

@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from viseme.core.errors import MediaError
 from viseme.core.media.container import (
     MAX_GAP_S,
-    cut_short,
     decoded,
+    ends_early,
     is_image,
     need_video,
     open_media,
@@ -131,7 +131,7 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Itera
     zero_s = origin_s(container)
     stated_end_s = (container.duration or 0) / av.time_base
     step_s = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-    time_s, shift_s, count, damaged = -math.inf, 0.0, 0, 0
+    time_s, duration_s, shift_s, count, damaged = -math.inf, step_s, 0.0, 0, 0
 
     for frame in decoded(container, stream):
         assert frame is None or isinstance(frame, av.VideoFrame)
@@ -152,8 +152,8 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Itera
 
     if not count:
         raise MediaError("no frame can be decoded", path=path, got=f"{damaged} damaged packets")
-    if cut_short(container, path):
-        warn(path, f"is cut short; its frames end at {time_s + step_s:.2f} s")
+    if ends_early(container, path, stream, time_s + duration_s + zero_s):
+        warn(path, f"is cut short; its frames end at {time_s + duration_s:.2f} s")
     elif damaged:
         warn(path, f"{damaged} damaged frames left out")
 

@@ -5,7 +5,6 @@ H height, W width, S samples.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,27 +20,16 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from viseme.core.errors import MediaError
+from viseme.core.files import atomic_path
 from viseme.core.media.container import translated
 from viseme.core.types import Audio, Video
 
-__all__ = ["VideoWriter", "write_video", "write_audio", "output", "add_aac", "encode_aac", "atomic"]
+__all__ = ["VideoWriter", "write_video", "write_audio", "output", "add_aac", "encode_aac"]
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _SOUND = {".wav": "WAV", ".flac": "FLAC"}
 _THREADED_PIXELS = 1280 * 720  # one thread below: workers run side by side, and the bytes do not depend on the machine
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and is removed when it does not."""
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -58,7 +46,7 @@ def output(path: Path, tags: Mapping[str, str] | None = None) -> Iterator[Output
     options = {"movflags": "+faststart+use_metadata_tags"} if kind in ("mp4", "mov") else {}
     with (
         translated(path, "write"),
-        atomic(path) as temporary,
+        atomic_path(path) as temporary,
         av.open(f"file:{temporary}", "w", format=kind, options=options) as container,
     ):
         container.metadata.update(tags or {})
@@ -221,7 +209,7 @@ def write_audio(path: str | Path, audio: Audio) -> None:
         raise MediaError("unknown sound format", path=path, expected=" or ".join(_SOUND), got=path.suffix or "none")
     # by 32768, the inverse of decoding: what was 16 bits comes back the same
     integers = np.clip(np.round(audio.samples * 32768.0), -32768, 32767).astype(np.int16)
-    with translated(path, "write"), atomic(path) as temporary:
+    with translated(path, "write"), atomic_path(path) as temporary:
         try:
             soundfile.write(str(temporary), integers, audio.rate, subtype="PCM_16", format=kind)
         except soundfile.LibsndfileError as error:

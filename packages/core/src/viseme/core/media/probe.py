@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from viseme.core.errors import MediaError
-from viseme.core.media.container import cut_short, find_audio, find_video, is_image, open_media, translated
+from viseme.core.media.container import ends_early, find_audio, find_video, is_image, open_media, translated
 
 __all__ = ["MediaInfo", "probe"]
 
@@ -68,6 +68,10 @@ class _Packets:
         return np.diff(self.times_s)
 
     @property
+    def end_s(self) -> float:
+        return float(self.times_s[-1] + self.last_s) if len(self.times_s) else 0.0
+
+    @property
     def duration_s(self) -> float:
         return float(self.times_s[-1] - self.times_s[0] + self.last_s) if len(self.times_s) else 0.0
 
@@ -85,8 +89,9 @@ def probe(path: str | Path) -> MediaInfo:
         video, audio = find_video(container), find_audio(container)
         if video is None and audio is None:
             raise MediaError("has neither video nor sound", path=path)
-        image, truncated = is_image(container), cut_short(container, path)
-        packets, broken = _packets(container, [stream for stream in (video, audio) if stream is not None])
+        streams = [stream for stream in (video, audio) if stream is not None]
+        image = is_image(container)
+        packets, broken = _packets(container, streams)
         rotation = width = height = frames = 0
         fps, variable, duration_s = 0.0, False, 0.0
         if video is not None:
@@ -114,7 +119,7 @@ def probe(path: str | Path) -> MediaInfo:
             channels=audio.codec_context.layout.nb_channels if audio is not None else 0,
             rotation=rotation,
             variable_fps=variable,
-            truncated=truncated or broken,
+            truncated=broken or any(ends_early(container, path, s, packets[s.index].end_s) for s in streams),
             image=image,
             video_codec=video.codec_context.name if video is not None else "",
             audio_codec=audio.codec_context.name if audio is not None else "",
@@ -163,7 +168,9 @@ def _packets(
             times[index].append(
                 stamp * base if stamp is not None else len(times[index]) * (packet.duration or 0) * base
             )
-            last_s[index] = (packet.duration or 0) * base
+            # an Ogg's last packet may end before it begins: a negative duration, read as unsigned
+            length = packet.duration or 0
+            last_s[index] = length * base if length < 2**31 else 0.0
     except av.FFmpegError:
         broken = True
     return {index: _Packets(np.sort(np.array(t)), last_s[index]) for index, t in times.items()}, broken
