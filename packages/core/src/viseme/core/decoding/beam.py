@@ -272,7 +272,7 @@ class _Search:
         return torch.cat((best_CNM, torch.full_like(best_CNM[..., :1], self.eos)), dim=-1)
 
     def forbid(self, total_CNM: Tensor, candidates_CNM: Tensor | None, step: int) -> Tensor:
-        """Take out what must not be chosen: eos a second time among the candidates, and eos before the shortest length."""
+        """Take out what must not be chosen: a second eos among the candidates, and eos before the shortest length."""
         if candidates_CNM is not None:
             # The last candidate is the eos that was added.
             total_CNM[..., :-1].masked_fill_(candidates_CNM[..., :-1] == self.eos, -math.inf)

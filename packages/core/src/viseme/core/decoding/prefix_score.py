@@ -87,8 +87,8 @@ class CTCPrefixScorer:
             psi_CNM = self._score_units(state, candidates_CNM)
         ends_CN = torch.logaddexp(state.nonblank[..., -1], state.blank[..., -1])
         psi_CNM = torch.where(candidates_CNM == self.eos, ends_CN.unsqueeze(-1), psi_CNM)
-        psi_CNM = psi_CNM.masked_fill(candidates_CNM == self.blank, LOG_ZERO)
-        return psi_CNM - state.score.unsqueeze(-1)
+        impossible_CNM = (psi_CNM < LOG_ZERO / 2) | (candidates_CNM == self.blank)
+        return psi_CNM.masked_fill(impossible_CNM, LOG_ZERO) - state.score.unsqueeze(-1)
 
     def _whole_vocabulary(self, state: PrefixState) -> Tensor:
         clips, hypotheses, frames = state.blank.shape
@@ -164,7 +164,7 @@ class CTCPrefixScorer:
         forward_TQR = self._forward(phi_CNT.flatten(0, 1).T, emitted_TQR.contiguous(), state.length)
         nonblank_CNT, blank_CNT = forward_TQR.permute(1, 2, 0).unflatten(1, (clips, hypotheses)).contiguous()
 
-        impossible_CN = units_CN == self.blank
+        impossible_CN = (psi_CN < LOG_ZERO / 2) | (units_CN == self.blank)
         if scored_CN is not None:
             impossible_CN = impossible_CN | ~scored_CN
         nonblank_CNT = nonblank_CNT.masked_fill(impossible_CN.unsqueeze(-1), LOG_ZERO)
