@@ -37,7 +37,7 @@ class ClipLoader(DataLoader):
     ) -> None:
         super().__init__(
             dataset,
-            batch_sampler=sampler,  # type: ignore[arg-type]
+            batch_sampler=sampler,
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -203,10 +203,12 @@ class NoiseBank:
         """Source number `index`, whole: (N,)."""
         if index not in self._loaded:
             source = self._sources[index]
-            is_file = isinstance(source, (str, Path))
-            x = _column(media.read_audio(source, rate=16000).samples if is_file else source)[:, 0]
+            if isinstance(source, (str, Path)):
+                x = torch.from_numpy(media.read_audio(source, rate=16000).samples)
+            else:
+                x = _column(source)[:, 0]
             if not bool((x != 0).any()):
-                raise DataError("noise is empty or silent", path=source if is_file else None)
+                raise DataError("noise is empty or silent", got=f"source {index}: {source}")
             self._loaded[index] = x
         return self._loaded[index]
 

@@ -6,6 +6,7 @@ Afouras et al., "LRS3-TED: a large-scale dataset for visual speech recognition",
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from viseme.core.data.corpora.lrs_text import FPS, LrsSegment, main_text, split_pretrain
@@ -56,24 +57,25 @@ def clip_rows(
     """
     transcript = read_text(path.with_suffix(".txt"))
     name = path.relative_to(root).with_suffix("").as_posix()
-    common = {
-        "path": path.relative_to(root).as_posix(),
-        "speaker": path.parent.name,
-        "language": language,
-        "split": split,
-        "dataset": dataset,
-    }
+    whole = ManifestRow(
+        id=name,
+        path=path.relative_to(root).as_posix(),
+        speaker=path.parent.name,
+        language=language,
+        split=split,
+        dataset=dataset,
+    )
     segments: list[LrsSegment] = split_pretrain(transcript, max_s) if max_s is not None else []
     if len(segments) > 1:
         return [
-            ManifestRow(
+            replace(
+                whole,
                 id=f"{name}_{index:02d}",
                 frames=segment.end_frame - segment.start_frame,
                 fps=float(FPS),
                 start_s=segment.start_frame / FPS,
                 end_s=segment.end_frame / FPS,
                 text=segment.content,
-                **common,
             )
             for index, segment in enumerate(segments)
             if segment.end_frame > segment.start_frame
@@ -81,4 +83,4 @@ def clip_rows(
     text = main_text(transcript.split("\n")[0])
     if not text:
         raise DataError("the transcript has no words", path=path.with_suffix(".txt"), expected="Text:  WORDS ...")
-    return [ManifestRow(id=name, text=text, **common)]
+    return [replace(whole, text=text)]
