@@ -83,11 +83,12 @@ def paired_bootstrap(
 
 def _resample(systems: Sequence[Sequence[float]], lengths: Sequence[float], resamples: int, seed: int) -> np.ndarray:
     """Rates of each system in each resample: (systems, R)."""
-    values = np.asarray([*systems, lengths], dtype=float)  # ragged input raises below, as a wrong shape
-    clips = values.shape[1] if values.ndim == 2 else 0
+    clips = len(lengths)
+    if any(len(errors) != clips for errors in systems):
+        raise DataError("errors and lengths must pair up", expected=clips, got=[len(errors) for errors in systems])
+    values = np.asarray([*systems, lengths], dtype=float)
     if not clips or values[-1].sum() <= 0:
-        raise DataError("a bootstrap needs clips with references", got=f"{clips} clips of length
-        {values[-1].sum():g}")
+        raise DataError("a bootstrap needs clips with references", got=f"{clips} clips")
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK // clips)
     sums = []

@@ -51,8 +51,12 @@ class Provenance:
 
 
 def collect_provenance(
-    *, synthetic: bool, normaliser: str, data_sha256: str, model_sha256: str = "", config: Mapping[str, Any] | None
-        = None
+    *,
+    synthetic: bool,
+    normaliser: str,
+    data_sha256: str,
+    model_sha256: str = "",
+    config: Mapping[str, Any] | None = None,
 ) -> Provenance:
     """Provenance with versions, machine and date of now."""
     return Provenance(
@@ -76,8 +80,12 @@ def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]], provenanc
     """
     if not rows:
         raise DataError("no results to write", path=path)
-    content = {"synthetic": provenance.synthetic, "rows": [dict(row) for row in rows], "provenance":
-    asdict(provenance)} try:
+    content = {
+        "synthetic": provenance.synthetic,
+        "rows": [dict(row) for row in rows],
+        "provenance": asdict(provenance),
+    }
+    try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise DataError("results that JSON cannot hold", path=path, got=str(error)) from error
