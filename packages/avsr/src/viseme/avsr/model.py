@@ -239,7 +239,8 @@ class Fusion(nn.Module):
         """Two (B, T, D) -> (B, T, D)."""
         hidden: Tensor = self.fc1(torch.cat((video_BTD, audio_BTD), dim=-1))
         hidden = self.bn1(hidden.transpose(1, 2)).transpose(1, 2) if hasattr(self, "bn1") else self.norm1(hidden)
-        return self.fc2(hidden.relu())
+        fused: Tensor = self.fc2(hidden.relu())
+        return fused
 
 
 def _encode_branch(branch: Branch | AVSRModel, x: Tensor, frames_B: Tensor | None) -> Encoded:
