@@ -135,11 +135,11 @@ class ConformerEncoder(nn.Module):
         attention: AttentionKind = "relative",
     ) -> None:
         super().__init__()
-        positions = {"relative": RelativePositions, "legacy_relative": ReversedPositions, "absolute": AbsolutePositions}
-        self.positions = positions[attention](dim, dropout)
         self.encoders = nn.ModuleList(
             ConformerBlock(dim, heads, units, kernel, dropout, attention_dropout, attention) for _ in range(blocks)
         )
+        positions = {"relative": RelativePositions, "legacy_relative": ReversedPositions, "absolute": AbsolutePositions}
+        self.positions = positions[attention](dim, dropout)
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
