@@ -89,7 +89,8 @@ def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ClipErr
         else:
             counts[2] += 1
             j -= 1
-    return ClipErrors(*counts, length=len(ref))
+    substitutions, deletions, insertions = counts
+    return ClipErrors(substitutions, deletions, insertions, len(ref))
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
