@@ -8,6 +8,8 @@ bytes, never from its name.
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +100,8 @@ def read_object(path: str | Path, *, inert: Iterable[str] = ()) -> Any:
         raise CheckpointError("this is a TorchScript archive", path=path, hint="Ask for it with torchscript=True.")
     stand_ins: list[Any] = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in inert]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickle protocols: what cannot be read raises anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -195,13 +198,12 @@ def _describe(found: object) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The sentence of torch's message that says what was refused, without its advice on how to get round it."""
-    text = _line(error)
-    for mark in ("WeightsUnpickler error:", "Unsupported class", "Unsupported global:"):
-        if mark in text:
-            text = text[text.index(mark) :].removeprefix("WeightsUnpickler error:").strip()
-            break
-    return text.split(" Please use")[0].split(" Check the documentation")[0].split(" was not an allowed")[0][:200]
+    """What was refused, out of torch's paragraph, without its advice on how to get round that."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"GLOBAL (\S+) was not an allowed global", text):
+        return f"a pickled {match[1]}"
+    _, mark, rest = text.partition("WeightsUnpickler error: ")
+    return (rest if mark else text).split(". ")[0][:200]
 
 
 def _line(error: BaseException) -> str:

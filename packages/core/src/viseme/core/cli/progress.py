@@ -65,7 +65,7 @@ def _say(what: str, done: int, total: int | None, unit: str, seconds: float) -> 
 
 
 class Counter:
-    """Progress of work that reports `(done, total)` itself: `with Counter("rendering") as c: work(on_clip=c.update)`."""
+    """Progress of work that reports `(done, total)` itself: `with Counter("rendering") as c: work(c.update)`."""
 
     def __init__(self, what: str, *, unit: str = "clips", every_s: float = 10.0) -> None:
         self.what, self.unit, self.every_s = what, unit, every_s
