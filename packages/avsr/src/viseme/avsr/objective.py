@@ -1,0 +1,94 @@
+"""The hybrid objective: CTC on the encoder's frames, label-smoothed cross-entropy on the decoder's tokens.
+
+loss = ctc_weight * CTC + (1 - ctc_weight) * attention   (paper, section 2.2; Watanabe et al. 2017)
+
+B clips, L tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from viseme.avsr.model import AVSRModel
+from viseme.core.errors import ConfigError
+from viseme.core.losses import IGNORE, decoder_targets, label_smoothed_ce, linear_ctc_loss, token_accuracy
+
+__all__ = ["HybridObjective", "Losses"]
+
+
+class Losses(NamedTuple):
+    """Named parts of the objective, scalars.
+
+    Attributes:
+        loss: what is minimised.
+        ctc, att: its two terms, unweighted.
+        accuracy: share of the decoder's next tokens that are right, given the true ones before.
+    """
+
+    loss: Tensor
+    ctc: Tensor
+    att: Tensor
+    accuracy: Tensor
+
+
+@dataclass(frozen=True)
+class HybridObjective:
+    """The objective with its weights; called with a model and a batch.
+
+    Attributes:
+        ctc_weight: share of CTC, 0 to 1 (published: 0.1).
+        label_smoothing: mass that the attention loss spreads over the wrong units.
+        normalize: divide the attention loss by clips (`batch`, published) or by tokens (`length`).
+    """
+
+    ctc_weight: float = 0.1
+    label_smoothing: float = 0.1
+    normalize: Literal["batch", "length"] = "batch"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ctc_weight <= 1:
+            raise ConfigError("ctc_weight out of range", expected="0 to 1", got=self.ctc_weight)
+
+    def __call__(
+        self, model: torch.nn.Module, targets_BL: Tensor, target_lengths_B: Tensor, **inputs: Tensor | None
+    ) -> Losses:
+        """Run the model teacher-forced and score it.
+
+        Args:
+            model: an `AVSRModel`, possibly wrapped (DDP, compile): only its call is used for the forward pass.
+            targets_BL: (B, L) labels padded with -1.
+            target_lengths_B: (B,) labels of each clip.
+            inputs: as `AVSRModel.encode`.
+        """
+        network = _unwrap(model)
+        eos = network.config.eos
+        tokens_BL, wanted_BL = decoder_targets(targets_BL, eos, eos, IGNORE)
+        encoded, hidden_BLD = model(tokens_BL, **inputs)
+        head = network.ctc
+        ctc = linear_ctc_loss(
+            head.dropout(encoded.memory),
+            head.ctc_lo.weight,
+            head.ctc_lo.bias,
+            targets_BL,
+            encoded.lengths,
+            target_lengths_B,
+            blank=network.config.blank,
+        )
+        logits_BLV = network.decoder.output_layer(hidden_BLD)
+        att = label_smoothed_ce(logits_BLV, wanted_BL, self.label_smoothing, IGNORE, self.normalize)
+        accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
+        return Losses(self.ctc_weight * ctc + (1 - self.ctc_weight) * att, ctc.detach(), att.detach(), accuracy)
+
+
+def _unwrap(model: torch.nn.Module) -> AVSRModel:
+    """The network below DDP's and compile's wrappers."""
+    while not isinstance(model, AVSRModel):
+        inner = getattr(model, "module", None) or getattr(model, "_orig_mod", None)
+        if inner is None:
+            raise TypeError(f"no AVSRModel inside {type(model).__name__}")
+        model = inner
+    return model

@@ -1,0 +1,185 @@
+"""The LightningModule: objective, optimiser, schedule, what is logged.
+
+Logged each step: `loss`, `loss_ctc`, `loss_att`, `decoder_acc`; at validation the same with `_val`, and `wer_val` from
+greedy CTC. A batch is core's `RecognitionBatch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from viseme.avsr.model import AVSRModel
+from viseme.avsr.objective import HybridObjective, Losses
+from viseme.core.data.recognition import RecognitionBatch
+from viseme.core.decoding import ctc_greedy
+from viseme.core.errors import ConfigError
+from viseme.core.metrics import word_error_rate
+from viseme.core.text import Tokenizer
+from viseme.core.training import warmup_cosine_scheduler
+
+__all__ = ["AVSRTask", "ModalityDropout", "OptimConfig"]
+
+
+@dataclass
+class OptimConfig:
+    """The Hydra group `optim`: AdamW with linear warm-up and cosine decay, stepped per batch, and the loss.
+
+    Attributes:
+        lr: peak learning rate.
+        betas, eps, weight_decay: of AdamW; the decay is on all parameters, as published.
+        warmup_epochs: length of the warm-up; fractions allowed.
+        schedule: `fixed`, `current` or `v1`; see `viseme.core.training.schedules`.
+        ctc_weight, label_smoothing, normalize: see `HybridObjective`.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.03
+    warmup_epochs: float = 5.0
+    schedule: str = "fixed"
+    ctc_weight: float = 0.1
+    label_smoothing: float = 0.1
+    normalize: str = "batch"
+
+    @property
+    def objective(self) -> HybridObjective:
+        return HybridObjective(self.ctc_weight, self.label_smoothing, self.normalize)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ModalityDropout:
+    """How an audio-visual model is taught to do with one modality: what each batch gets to see.
+
+    Attributes:
+        video, audio, both: relative frequencies.
+    """
+
+    video: float = 0.0
+    audio: float = 0.0
+    both: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.video, self.audio, self.both) < 0 or self.video + self.audio + self.both <= 0:
+            raise ConfigError("modality frequencies must not be negative, nor all zero", got=asdict(self))
+
+    @property
+    def active(self) -> bool:
+        return self.video > 0 or self.audio > 0
+
+    def draw(self) -> tuple[bool, bool]:
+        """(use video, use audio) of a batch, from torch's global generator, which every training step seeds."""
+        choice = int(torch.multinomial(torch.tensor([self.video, self.audio, self.both]), 1))
+        return choice != 1, choice != 0
+
+
+class AVSRTask(lightning.LightningModule):
+    """Trains an `AVSRModel`.
+
+    Args:
+        model: the network.
+        tokenizer: turns ids into text, for validation's WER.
+        optim: optimiser, schedule and loss.
+        modality_dropout: for audio-visual models with `optional_modalities`.
+
+    Raises:
+        ConfigError: modality dropout with another model.
+    """
+
+    def __init__(
+        self,
+        model: AVSRModel,
+        tokenizer: Tokenizer,
+        optim: OptimConfig | None = None,
+        modality_dropout: ModalityDropout | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        self.optim = optim or OptimConfig()
+        self.objective = self.optim.objective
+        self.modality_dropout = modality_dropout or ModalityDropout()
+        if self.modality_dropout.active and not model.config.optional_modalities:
+            raise ConfigError("modality dropout needs a model with optional_modalities")
+        self._references: list[str] = []
+        self._hypotheses: list[str] = []
+
+    def training_step(self, batch: RecognitionBatch, batch_index: int) -> Tensor:
+        losses = self._losses(batch, self._shown(batch))
+        self._log(losses, "", len(batch["ids"]))
+        return losses.loss
+
+    def validation_step(self, batch: RecognitionBatch, batch_index: int) -> None:
+        inputs = model_inputs(batch)
+        self._log(self._losses(batch, inputs), "_val", len(batch["ids"]))
+        encoded = self.model.encode(**inputs)
+        found = ctc_greedy(self.model.ctc(encoded.memory), encoded.lengths)
+        self._hypotheses += [self.tokenizer.decode(ids) for ids in found]
+        self._references += batch["texts"]
+
+    def on_validation_epoch_end(self) -> None:
+        if any(text.split() for text in self._references):
+            rate = word_error_rate(self._references, self._hypotheses).rate
+            self.log("wer_val", rate, prog_bar=True, sync_dist=True)
+        self._references, self._hypotheses = [], []
+
+    def _shown(self, batch: RecognitionBatch) -> dict[str, Tensor | None]:
+        """The batch's inputs after modality dropout.
+
+        One draw for the whole batch, so that the branch that is left out need not be computed. Over several
+        processes it is computed and covered all the same: DDP waits for the gradient of every parameter.
+        """
+        inputs = model_inputs(batch)
+        if not self.modality_dropout.active:
+            return inputs
+        use = dict(zip(("video", "audio"), self.modality_dropout.draw(), strict=True))
+        for name, used in use.items():
+            if self.trainer.world_size > 1:
+                clips = len(batch["ids"])
+                inputs[f"use_{name}_B"] = torch.full((clips,), used, device=self.device)
+            elif not used:
+                inputs[name] = inputs[f"{name}_lengths_B"] = None
+        return inputs
+
+    def _losses(self, batch: RecognitionBatch, inputs: dict[str, Tensor | None]) -> Losses:
+        return self.objective(self.model, batch["targets"], batch["target_lengths"], **inputs)
+
+    def _log(self, losses: Losses, suffix: str, clips: int) -> None:
+        named = {"loss": losses.loss.detach(), "loss_ctc": losses.ctc, "loss_att": losses.att}
+        named["decoder_acc"] = losses.accuracy.float()
+        for name, value in named.items():
+            self.log(f"{name}{suffix}", value, batch_size=clips, prog_bar=name == "loss", sync_dist=bool(suffix))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self.optim
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            options.lr,
+            betas=(options.betas[0], options.betas[1]),
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs if self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
+        scheduler = warmup_cosine_scheduler(
+            optimizer,
+            warmup_epochs=options.warmup_epochs,
+            total_epochs=epochs,
+            steps_per_epoch=steps / epochs,
+            variant=options.schedule,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def model_inputs(batch: RecognitionBatch) -> dict[str, Tensor | None]:
+    """A batch as `AVSRModel.encode` takes it."""
+    return {
+        "video": batch.get("video"),
+        "audio": batch.get("audio"),
+        "video_lengths_B": batch.get("video_lengths"),
+        "audio_lengths_B": batch.get("audio_lengths"),
+    }

@@ -1,0 +1,194 @@
+"""A configuration in, a model directory out: what `avsr train` and the demo run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from viseme.avsr.data import DataConfig, check_disjoint, make_tokenizer, read_list, training_loader, validation_loader
+from viseme.avsr.model import AVSRConfig, AVSRModel
+from viseme.avsr.pipeline import AVSR, Search
+from viseme.avsr.published import convert, transfer_encoder, transfer_frontend
+from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig
+from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
+from viseme.core.data import Manifest
+from viseme.core.errors import CheckpointError, ConfigError, DataError
+from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
+from viseme.core.training import build_trainer, fit, seed_everything
+
+__all__ = ["TrainReport", "train"]
+
+UNITS_DIR = "units"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a run left behind.
+
+    Attributes:
+        model: the model directory.
+        run: the run's folder: checkpoints, history, logs.
+        epochs, steps: done in all.
+        clips: trained on.
+        parameters: of the network.
+    """
+
+    model: Path
+    run: Path
+    epochs: int
+    steps: int
+    clips: int
+    parameters: int
+
+
+def train(cfg: DictConfig) -> TrainReport:
+    """Train one recogniser as a configuration (`conf/`) says, and write its model directory.
+
+    Resumes where the run stopped (`ckpt_path: auto`). Over several processes, every one calls this.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: what does not fit, before any training.
+    """
+    torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
+    data: DataConfig = typed(DataConfig, cfg.data)
+    optim: OptimConfig = typed(OptimConfig, cfg.optim)
+    run = Path(cfg.exp_dir) / cfg.exp_name
+    seed_everything(cfg.trainer.seed)
+
+    tokenizer, clips, validation = _lists(data, run, allow_overlap=cfg.allow_overlap)
+    model = AVSRModel(_geometry(cfg, data, tokenizer))
+    _initialise(model, cfg)
+    task = AVSRTask(model, tokenizer, optim, ModalityDropout(**data.modality_dropout))
+    trainer = build_trainer(cfg.trainer, run)
+    ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    fit(
+        trainer,
+        task,
+        training_loader(data, clips, tokenizer, seed=cfg.trainer.seed, **ranks),
+        validation_loader(data, validation, tokenizer, **ranks) if validation else None,
+        resume=cfg.ckpt_path,
+    )
+    directory = run / "model"
+    if trainer.is_global_zero:
+        if cfg.average > 1:
+            model.load_state_dict(average_states(last_epochs(run, cfg.average)))
+        recogniser = AVSR(
+            model, tokenizer, data.inputs, search=typed(Search, cfg.search), device="cpu", domain=cfg.card.domain
+        )
+        recogniser.save(directory, card=_card(cfg, trainer, clips, model))
+    trainer.strategy.barrier("model directory")
+    return TrainReport(
+        directory,
+        run,
+        trainer.current_epoch,
+        trainer.global_step,
+        len(clips),
+        sum(p.numel() for p in model.parameters()),
+    )
+
+
+def typed(kind: type[T], cfg: Any) -> T:
+    """A group of the configuration as its dataclass.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(made, kind)
+    return made
+
+
+def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokenizer, Manifest, Manifest | None]:
+    """Units, training clips and validation clips; the units that were made once are those of the run."""
+    tokenizer: Tokenizer | None = None
+    if (run / UNITS_DIR / TOKENIZER_FILE).is_file():
+        tokenizer = load_tokenizer(run / UNITS_DIR)
+    elif data.units_model or data.units_file or data.units not in ("words", "chars", "sentencepiece"):
+        tokenizer = make_tokenizer(data, None)
+    clips = read_list(data, data.train_file, split=data.train_split, tokenizer=tokenizer)
+    if silent := sum(not row.text.strip() for row in clips):
+        raise DataError(f"{silent} of {len(clips)} clips to train on have no text", path=data.train_file)
+    if tokenizer is None:
+        tokenizer = make_tokenizer(data, [row.text for row in clips])
+    if not (run / UNITS_DIR / TOKENIZER_FILE).is_file():
+        tokenizer.save(run / UNITS_DIR)
+    validation = None
+    if data.val_file:
+        validation = read_list(data, data.val_file, split=data.val_split, tokenizer=tokenizer)
+        check_disjoint(clips, validation, "validation", allow=allow_overlap)
+        if data.test_file:
+            test = read_list(data, data.test_file, split=data.test_split, tokenizer=tokenizer)
+            check_disjoint(validation, test, "test", allow=allow_overlap, used="validated")
+    return tokenizer, clips, validation
+
+
+def _geometry(cfg: DictConfig, data: DataConfig, tokenizer: Tokenizer) -> AVSRConfig:
+    changes: Any = OmegaConf.to_container(cfg.model.changes)
+    dropout = ModalityDropout(**data.modality_dropout)
+    if dropout.active:
+        changes = {"optional_modalities": True, **changes}
+    return AVSRConfig.preset(
+        cfg.model.preset,
+        data.modality,
+        vocabulary=tokenizer.size,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def _initialise(model: AVSRModel, cfg: DictConfig) -> None:
+    """Weights to start from, where the configuration names any."""
+    if cfg.pretrained_model_path:
+        path = Path(cfg.pretrained_model_path)
+        state = load_model_dir(path).state if path.is_dir() else convert(_weights(path)).state
+        missing = set(model.state_dict()) ^ set(state)
+        shapes = {key for key, value in model.state_dict().items() if key in state and value.shape != state[key].shape}
+        if odd := sorted(missing | shapes):
+            raise CheckpointError(
+                f"{len(odd)} weights do not fit the model to be trained",
+                path=path,
+                got=", ".join(odd[:5]),
+                hint="Same model=, data.modality and units? transfer_encoder takes the encoder alone.",
+            )
+        model.load_state_dict(state)
+    if cfg.transfer_frontend:
+        transfer_frontend(model, read_published(cfg.transfer_frontend, unwrap="model_state_dict"))
+    if cfg.transfer_encoder:
+        path = Path(cfg.transfer_encoder)
+        transfer_encoder(model, load_model_dir(path).state if path.is_dir() else _weights(path))
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """A bare state dict, or the one inside a training checkpoint."""
+    return read_published(path, unwrap="state_dict" if path.suffix == ".ckpt" else ())
+
+
+def _card(cfg: DictConfig, trainer: Trainer, clips: Manifest, model: AVSRModel) -> str:
+    hours = sum(clips.lengths()) / 25 / 3600
+    corpora = ", ".join(sorted({row.dataset for row in clips if row.dataset})) or "an unnamed corpus"
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith("_val")}
+    lines = [
+        f"# {cfg.exp_name}",
+        "",
+        cfg.card.description or "A recogniser trained with viseme-avsr.",
+        "",
+        f"- reads: {model.config.modality}{' (either or both)' if model.config.optional_modalities else ''}",
+        f"- parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M",
+        f"- trained on: {len(clips)} clips, {hours:.2f} h, of {corpora} (manifest sha256 {clips.sha256()[:16]})",
+        f"- epochs: {trainer.current_epoch}, steps: {trainer.global_step}; "
+        f"weights of the last {cfg.average} epochs averaged",
+        *(f"- {name}: {value:.4f}" for name, value in sorted(figures.items())),
+    ]
+    if cfg.card.domain:
+        lines += ["", f"**{cfg.card.domain}**"]
+    return "\n".join(lines) + "\n"
