@@ -49,7 +49,7 @@ def train_sentencepiece(
     except (RuntimeError, OSError) as error:
         raise ConfigError(
             f"cannot train {vocab_size} {model_type} units on {len(sentences)} sentences",
-            got=str(error).strip().splitlines()[-1],
+            got=str(error).strip().splitlines()[-1].rstrip("."),
             hint="Choose another vocab_size.",
         ) from error
     processor = load_sentencepiece(writer.getvalue(), None)
