@@ -41,21 +41,12 @@ def compose(
     Raises:
         ConfigError: an unknown key or option (with what comes near), a wrong type, a mandatory value not given.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from viseme.core.training.config import TrainerConfig
-
-    ConfigStore.instance().store(group="trainer", name="base", node=TrainerConfig)
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir(package))):
-            cfg = hydra_compose(root, overrides=list(overrides))
+        cfg = _compose(package, overrides, root)
         if not missing_ok:
             if missing := sorted(OmegaConf.missing_keys(cfg)):
                 raise ConfigError(
@@ -67,11 +58,29 @@ def compose(
     return cfg
 
 
+def _compose(package: str, overrides: Sequence[str], root: str) -> DictConfig:
+    """What Hydra makes of it, with Hydra's own errors."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+
+    from viseme.core.training.config import TrainerConfig
+
+    ConfigStore.instance().store(group="trainer", name="base", node=TrainerConfig)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir(package))):
+        return hydra_compose(root, overrides=list(overrides))
+
+
 def config_keys(package: str, overrides: Sequence[str] = (), *, root: str = "config") -> list[str]:
     """Every key of the composed configuration, dotted and sorted."""
+    return _keys(compose(package, overrides, root=root, missing_ok=True))
+
+
+def _keys(cfg: DictConfig) -> list[str]:
     from omegaconf import OmegaConf
 
-    cfg = compose(package, overrides, root=root, missing_ok=True)
     keys: list[str] = []
 
     def walk(node: Any, path: str) -> None:
@@ -126,8 +135,8 @@ def _known_keys(package: str, overrides: Sequence[str], root: str) -> set[str]:
     choices = [text for text in overrides if text.partition("=")[0].split("@")[0] in config_options(package)]
     for attempt in (choices, []):
         try:
-            keys = config_keys(package, attempt, root=root)
-        except ConfigError:
+            keys = _keys(_compose(package, attempt, root))  # not `compose`, which explains errors
+        except Exception:  # whatever is wrong with the configuration is what is being explained
             continue
         return set(keys) | {parent for key in keys for parent in _parents(key)}
     return set()
