@@ -179,7 +179,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.split("/")[-1] == "constants.pkl" for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except Exception:  # a damaged archive fails in many ways; torch.load will say that it is one
         return False
 
 
@@ -200,7 +200,7 @@ def _describe(found: object) -> str:
 def _reason(error: BaseException) -> str:
     """What was refused, out of torch's paragraph, without its advice on how to get round that."""
     text = " ".join(str(error).split())
-    if match := re.search(r"GLOBAL (\S+) was not an allowed global", text):
+    if match := re.search(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", text):
         return f"a pickled {match[1]}"
     _, mark, rest = text.partition("WeightsUnpickler error: ")
     return (rest if mark else text).split(". ")[0][:200]

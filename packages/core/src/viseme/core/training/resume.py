@@ -18,8 +18,11 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from viseme.core.checkpoint import read_object
 from viseme.core.errors import CheckpointError, ConfigError
+from viseme.core.files import atomic_path
 
 __all__ = ["StepCheckpoint", "StepSeed", "derive_seed", "find_resume", "seed_everything"]
 
@@ -41,6 +44,18 @@ def _seed_generators(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all, and are read without running anything in them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = read_object(path)
+        return checkpoint
 
 
 class StepSeed(Callback):

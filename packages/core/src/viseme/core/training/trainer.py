@@ -19,7 +19,7 @@ from viseme.core.errors import CheckpointError, ConfigError
 
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
 from .config import TrainerConfig
-from .resume import StepCheckpoint, StepSeed, find_resume
+from .resume import SafeCheckpointIO, StepCheckpoint, StepSeed, find_resume
 
 __all__ = ["build_trainer", "fit"]
 
@@ -65,6 +65,7 @@ def build_trainer(
         num_sanity_val_steps=options.num_sanity_val_steps,
         log_every_n_steps=options.log_every_n_steps,
         logger=TensorBoardLogger(save_dir=directory, name="", version="tensorboard"),
+        plugins=[SafeCheckpointIO()],
         callbacks=_callbacks(options, directory, callbacks),
         enable_progress_bar=options.progress and sys.stderr.isatty(),
         enable_model_summary=False,
@@ -103,8 +104,8 @@ def fit(
     loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
     try:
         trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)
-    except Exception as error:
-        if path is not None and _is_about_loading(error):
+    except RuntimeError as error:
+        if path is not None and "Error(s) in loading state_dict" in str(error):
             raise CheckpointError(f"cannot be resumed: {' '.join(str(error).split())[:300]}", path=path) from error
         raise
     if trainer.interrupted:
@@ -155,10 +156,3 @@ def _typed(cfg: TrainerConfig | DictConfig) -> TrainerConfig:
     if options.accelerator in ("gpu", "cuda") and options.devices > max(available, 0):
         raise ConfigError("trainer.devices", expected=f"at most {available} GPUs on this machine", got=options.devices)
     return options
-
-
-def _is_about_loading(error: Exception) -> bool:
-    text = str(error)
-    return any(
-        mark in text for mark in ("Error(s) in loading state_dict", "Weights only load failed", "PytorchStreamReader")
-    )
