@@ -1,0 +1,74 @@
+# Everything a user or maintainer runs. `make help` lists it. Needs Python 3.11 or newer, nothing else.
+PYTHON  ?= python3
+VENV    ?= .venv
+PKG     ?= avsr
+ARGS    ?=
+MEMBERS := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.ready
+# On Linux, PyPI's torch is the CUDA build and brings gigabytes: without a GPU take the CPU build. Whoever has told pip
+# where to look has decided that already.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi || $(PYTHON) -m pip config list 2>/dev/null | grep -E 'index-url|find-links'),,https://download.pytorch.org/whl/cpu)
+PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
+, := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format train eval bench wheels smoke docs clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'PKG=$(PKG) chooses the package (one of: $(MEMBERS)); ARGS="..." goes to its command.'
+
+setup: $(STAMP) ## make the environment .venv with every package in it (once)
+
+$(STAMP): constraints.txt $(wildcard packages/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "viseme needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	       "Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  $(foreach member,$(MEMBERS),-e packages/$(member)$(if $(filter core,$(member)),[text$(,)synthetic$(,)metrics$(,)export])) \
+	  pytest pytest-xdist pytest-cov pytest-benchmark hypothesis ruff mypy import-linter hatchling matplotlib
+	@touch $@
+
+demo: $(STAMP) ## set up, then corpus -> prepare -> train -> evaluate -> runs/demo/report.html (minutes)
+	$(BIN)/python -m tools.demo $(ARGS)
+
+test: $(STAMP) ## set up, then run every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not heavy' $(ARGS)
+	$(BIN)/python -m pytest -q -m heavy $(ARGS)
+
+check: $(STAMP) ## style, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy packages/core/src/viseme/core
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## bring the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(STAMP) ## train: make train PKG=avsr ARGS="recipe=... data.root_dir=..."
+	$(BIN)/$(PKG) train $(ARGS)
+
+eval: $(STAMP) ## evaluate: make eval PKG=avsr ARGS="..."
+	$(BIN)/$(PKG) evaluate $(ARGS)
+
+bench: $(STAMP) ## measure speed and memory: a table, appended to a CSV
+	$(BIN)/python -m tools.bench $(ARGS)
+
+wheels: $(STAMP) ## build every package's wheel into dist/
+	rm -rf dist
+	$(PIP) wheel --no-deps --no-build-isolation -w dist $(MEMBERS:%=./packages/%)
+	@ls -1 dist
+
+smoke: wheels ## install each wheel alone in a clean environment and run its smoke test
+	$(BIN)/python -m tools.smoke_wheels
+
+docs: $(STAMP) ## build the documentation into site/
+	$(PIP) install -c constraints.txt mkdocs-material
+	$(BIN)/mkdocs build --strict
+
+clean: ## remove what was built (not runs/)
+	rm -rf dist build site .smoke .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
