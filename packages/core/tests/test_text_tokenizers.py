@@ -87,7 +87,7 @@ def test_high_unknown_rate_is_reported_once(tokenizer: UnitTokenizer, caplog: py
         for _ in range(3):
             fresh.encode("a lower case sentence, in which nothing at all is known to these units by any means")
         fresh.encode("and so on and on and on and on and on")
-    assert fresh.unknown_rate > 0.3
+    assert fresh.unknown_rate > 0.2
     assert len([r for r in caplog.records if "unknown" in r.message]) == 1
 
 

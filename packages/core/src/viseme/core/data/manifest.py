@@ -88,7 +88,7 @@ class Manifest:
         seen: set[str] = set()
         for row in self.rows:
             if not row.id or row.id in seen:
-                raise DataError("ids in a manifest must be given and unique", got=repr(row.id), path=row.path)
+                raise DataError("ids in a manifest must be given and unique", got=repr(row.id))
             if not row.path:
                 raise DataError("a row without a path", got=repr(row.id))
             seen.add(row.id)
@@ -158,12 +158,10 @@ class Manifest:
     def to_csv(self) -> str:
         """The manifest as CSV text (what `write` writes)."""
         extra = sorted({name for row in self.rows for name in row.extra})
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*COLUMNS, *extra])
+        table = [[*COLUMNS, *extra]]
         for row in self.rows:
-            writer.writerow([*(_cell(getattr(row, c)) for c in COLUMNS), *(row.extra.get(c, "") for c in extra)])
-        return out.getvalue()
+            table.append([*(_cell(getattr(row, c)) for c in COLUMNS), *(row.extra.get(c, "") for c in extra)])
+        return "".join(",".join(map(_quote, cells)) + "\n" for cells in table)
 
     def write(self, path: str | Path) -> None:
         """Write CSV (UTF-8), or Parquet where `path` ends in `.parquet`; all of it or nothing. Paths stay as they are.
@@ -205,13 +203,11 @@ class Manifest:
                 raise DataError("not a Parquet file", path=path, got=str(error)) from error
         else:
             rows = _read_csv(path)
+        parsed = [_row(cells, f"row {number}", path) for number, cells in enumerate(rows, start=1)]
         try:
-            parsed = [_row(cells, f"row {number}", path) for number, cells in enumerate(rows, start=1)]
             return cls(parsed, path.parent if root is None else root)
         except DataError as error:
-            if error.path is None or error.path == path:
-                raise
-            raise DataError(f"{error.what} ({error.path})", path=path, got=error.got) from error
+            raise DataError(error.what, path=path, got=error.got) from None
 
     def with_root(self, root: str | Path) -> Manifest:
         """The same clips with paths relative to `root` where they lie below it, absolute otherwise."""
@@ -227,6 +223,11 @@ class Manifest:
 
 def _cell(value: object) -> str:
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _quote(cell: str) -> str:
+    """A CSV cell. The standard library's writer leaves a lone carriage return bare, which no reader takes back."""
+    return '"' + cell.replace('"', '""') + '"' if any(sign in cell for sign in ',"\r\n') else cell
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
