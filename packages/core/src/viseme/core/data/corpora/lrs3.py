@@ -34,10 +34,10 @@ def scan(root: str | Path, *, max_s: float | None = 16.0, language: str = "en", 
         DataError: no such folder, none of the subsets in it, or no usable clip.
     """
     root = Path(root)
+    report = ScanReport(root)
     subsets = [name for name in _SPLITS if (root / name).is_dir()]
     if not subsets:
         raise DataError("not in LRS3's layout", path=root, expected=f"folders {', '.join(_SPLITS)}")
-    report = ScanReport(root)
     rows: list[ManifestRow] = []
     for subset in subsets:
         for path in sorted((root / subset).glob("*/*.mp4")):
