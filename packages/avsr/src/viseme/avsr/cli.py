@@ -39,8 +39,8 @@ def train(cfg: DictConfig) -> None:
 @app.config_verb(
     "evaluate",
     "word error rates over a list, by modality and noise",
-    root="evaluate",
-    description="Error rates with bootstrap intervals: avsr evaluate model=DIR root_dir=STORE test_file=LIST out=DIR",
+    description="Error rates with bootstrap intervals, of the model that the same configuration trained or of "
+    "evaluate.model=DIR: avsr evaluate recipe=NAME data.root_dir=STORE evaluate.noise_kinds=[babble]",
 )
 def evaluate(cfg: DictConfig) -> None:
     from viseme.avsr.evaluate import evaluate_list, table

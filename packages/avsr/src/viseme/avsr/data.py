@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from viseme.core.data import Manifest, ManifestRow
@@ -29,6 +31,8 @@ from viseme.core.signal import babble, pink_noise, white_noise
 from viseme.core.text import CharUnits, SentencePieceUnits, Tokenizer, WordUnits, load_tokenizer, train_sentencepiece
 from viseme.core.types import Clip, Video
 
+T = TypeVar("T")
+
 __all__ = [
     "DataConfig",
     "InputConfig",
@@ -37,6 +41,7 @@ __all__ = [
     "make_tokenizer",
     "read_list",
     "training_loader",
+    "typed",
     "validation_loader",
 ]
 
@@ -146,6 +151,20 @@ class DataConfig:
     @property
     def audio(self) -> bool:
         return self.modality != "video"
+
+
+def typed(kind: type[T], cfg: Any) -> T:
+    """A group of the configuration as its dataclass.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(made, kind)
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------- lists

@@ -6,6 +6,7 @@ Every hypothesis comes from the pipeline. Intervals are bootstrapped over clips 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from viseme.avsr.data import BABBLE_VOICES, DataConfig, check_disjoint, make_noise, read_list
+from viseme.avsr.data import BABBLE_VOICES, DataConfig, check_disjoint, make_noise, read_list, typed
 from viseme.avsr.model import Modality
 from viseme.avsr.pipeline import AVSR, Recording, Search
 from viseme.avsr.transcript import Transcript
@@ -38,6 +39,7 @@ from viseme.core.types import Clip
 __all__ = ["Condition", "Evaluation", "Score", "evaluate", "evaluate_list"]
 
 CACHE_BYTES = 2 * 2**30
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -228,48 +230,64 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
     """What `avsr evaluate` does: a configuration in; scores, `results.json` and `clips.csv` out.
 
     Raises:
-        DataError: the list overlaps the training list and `allow_overlap` is not set.
+        DataError: the list overlaps the training or the validation list, and `allow_overlap` is not set.
+        ConfigError: no list to test on.
     """
-    data = DataConfig(
-        root_dir=cfg.root_dir, label_dir=cfg.label_dir, test_file=cfg.test_file, test_split=cfg.test_split
-    )
-    recogniser = AVSR.from_pretrained(cfg.model, device=cfg.device)
-    modalities: list[Modality] = list(cfg.modalities or recogniser.modalities)
+    options, run = cfg.evaluate, Path(cfg.exp_dir) / cfg.exp_name
+    recogniser = AVSR.from_pretrained(options.model or run / "model", device=options.device)
+    modalities: list[Modality] = list(options.modalities or recogniser.modalities)
+    data = typed(DataConfig, cfg.data)
     data.modality = modalities[0] if len(modalities) == 1 else "audiovisual"
-    clips = read_list(data, cfg.test_file, split=cfg.test_split, tokenizer=recogniser.tokenizer)
-    if cfg.train_file:
-        trained = read_list(data, cfg.train_file, split=cfg.train_split, tokenizer=recogniser.tokenizer)
-        check_disjoint(trained, clips, "test", allow=cfg.allow_overlap)
-    if cfg.limit:
-        clips = clips[: cfg.limit]
-    changes = {name: cfg[name] for name in ("greedy", "beam", "ctc_weight") if cfg[name] is not None}
-    conditions = sweep(modalities, cfg.noise_kinds, cfg.noise_snr_db, clean=cfg.clean)
+    clips = _test_list(data, recogniser, allow_overlap=cfg.allow_overlap)
+    if options.limit:
+        clips = clips[: options.limit]
+    changes = {name: options[name] for name in ("greedy", "beam", "ctc_weight") if options[name] is not None}
     search = dataclasses.replace(recogniser.search, **changes)
     result = evaluate(
         recogniser,
         clips,
-        conditions,
+        sweep(modalities, options.noise_kinds, options.noise_snr_db, clean=options.clean),
         search=search,
-        normaliser=cfg.normaliser,
-        batch=cfg.batch,
-        seed=cfg.seed,
+        normaliser=options.normaliser,
+        batch=options.batch,
+        seed=options.seed,
     )
     provenance = collect_provenance(
         synthetic=is_synthetic(clips),
-        normaliser=cfg.normaliser,
+        normaliser=options.normaliser,
         data_sha256=clips.sha256(),
         model_sha256=recogniser.sha256,
         config={
-            "test_file": Path(cfg.test_file).name,
-            "test_split": cfg.test_split,
+            "test_file": Path(data.test_file or "").name,
+            "test_split": data.test_split,
             "search": dataclasses.asdict(search),
-            "seed": cfg.seed,
+            "seed": options.seed,
             "unreadable": result.failures,
             "note": recogniser.domain,
         },
     )
-    write(result, cfg.out, provenance)
+    write(result, options.out or run / "evaluation", provenance)
     return result
+
+
+def _test_list(data: DataConfig, recogniser: AVSR, *, allow_overlap: bool) -> Manifest:
+    """The list to test on, checked against those that were trained and validated on, where these are at hand."""
+    if not data.test_file:
+        raise ConfigError("no list to test on", expected="data.test_file")
+    clips = read_list(data, data.test_file, split=data.test_split, tokenizer=recogniser.tokenizer)
+    for name, split, used in (
+        (data.train_file, data.train_split, "trained"),
+        (data.val_file, data.val_split, "validated"),
+    ):
+        if not name:
+            continue
+        try:
+            other = read_list(data, name, split=split, tokenizer=recogniser.tokenizer)
+        except DataError as error:
+            _log.warning("not checked whether any of the test clips was %s on: %s", used, error)
+            continue
+        check_disjoint(other, clips, "test", allow=allow_overlap, used=used)
+    return clips
 
 
 def sweep(

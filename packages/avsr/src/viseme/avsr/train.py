@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from viseme.avsr.data import DataConfig, check_disjoint, make_tokenizer, read_list, training_loader, validation_loader
+from viseme.avsr.data import (
+    DataConfig,
+    check_disjoint,
+    make_tokenizer,
+    read_list,
+    training_loader,
+    typed,
+    validation_loader,
+)
 from viseme.avsr.model import AVSRConfig, AVSRModel
 from viseme.avsr.pipeline import AVSR, Search
 from viseme.avsr.published import convert, transfer_encoder, transfer_frontend
 from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
 from viseme.core.data import Manifest
-from viseme.core.errors import CheckpointError, ConfigError, DataError
+from viseme.core.errors import CheckpointError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from viseme.core.training import build_trainer, fit, seed_everything
 
 __all__ = ["TrainReport", "train"]
 
 UNITS_DIR = "units"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,22 +98,6 @@ def train(cfg: DictConfig) -> TrainReport:
         len(clips),
         sum(p.numel() for p in model.parameters()),
     )
-
-
-def typed(kind: type[T], cfg: Any) -> T:
-    """A group of the configuration as its dataclass.
-
-    Raises:
-        ConfigError: an unknown key, or a value of the wrong type.
-    """
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    assert isinstance(made, kind)
-    return made
 
 
 def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokenizer, Manifest, Manifest | None]:

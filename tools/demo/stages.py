@@ -1,0 +1,173 @@
+"""The demo's stages. Each leaves its result in the output folder and is passed over when that is there already."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.demo.report import write_report
+
+from viseme.avsr.evaluate import Condition, evaluate, sweep, table, write
+from viseme.avsr.pipeline import AVSR
+from viseme.avsr.train import train
+from viseme.core.cli import compose, track
+from viseme.core.cli.progress import Counter
+from viseme.core.data import Manifest
+from viseme.core.errors import DataError
+from viseme.core.files import write_text_atomic
+from viseme.core.metrics import collect_provenance
+from viseme.core.prepare import prepare
+from viseme.core.synthetic import SYNTHETIC_NOTE, make_corpus
+from viseme.core.training import History
+
+__all__ = ["Demo"]
+
+NOISES = ("babble", "white")
+SNR_DB = 0.0
+AIMS = {"audiovisual": 0.05, "video": 0.30}
+"""Word error rates that the demo is built to reach, clean."""
+
+
+@dataclass
+class Demo:
+    """One run of the demo.
+
+    Attributes:
+        out: folder for everything.
+        clips: size of the corpus.
+        seed: of corpus, training and noise.
+        overrides: of the recipe.
+    """
+
+    out: Path
+    clips: int = 1500
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All stages in order."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._claim()
+        self._stage("corpus", self.corpus / "manifest.csv", self._make_corpus)
+        self._stage("prepare", self.store / "manifest.csv", self._prepare)
+        self._stage("train", self.model / "checksums.json", self._train)
+        self._stage("evaluate", self.out / "results.json", self._evaluate)
+        self._stage("transcribe", self.out / "transcript.json", self._transcribe)
+        self._report()
+
+    @property
+    def corpus(self) -> Path:
+        return self.out / "corpus"
+
+    @property
+    def store(self) -> Path:
+        return self.out / "store"
+
+    @property
+    def model(self) -> Path:
+        return self.out / "model"
+
+    # ---------------------------------------------------------------------------------------------- bookkeeping
+
+    def _claim(self) -> None:
+        """Refuse to mix two demos in one folder; take up the times of the stages done before."""
+        settings: dict[str, Any] = {"clips": self.clips, "seed": self.seed, "overrides": list(self.overrides)}
+        path = self.out / "demo.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if {name: found.get(name) for name in settings} != settings:
+                raise DataError(
+                    "another demo is there", path=self.out, expected=settings, got=found, hint="Choose another --out."
+                )
+            self.seconds = found["seconds"]
+        self._settings, self._path = settings, path
+        self._remember()
+
+    def _remember(self) -> None:
+        write_text_atomic(self._path, json.dumps({**self._settings, "seconds": self.seconds}, indent=2) + "\n")
+
+    def _stage(self, name: str, result: Path, work: Callable[[], None]) -> None:
+        if result.exists():
+            say(f"{name}: already there ({result})")
+            return
+        say(f"{name} ...")
+        start = time.monotonic()
+        work()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
+        self._remember()
+        say(f"{name}: {self.seconds[name]:.0f} s")
+
+    # --------------------------------------------------------------------------------------------------- stages
+
+    def _make_corpus(self) -> None:
+        with Counter("rendering", unit="clips") as count:
+            make_corpus(self.corpus, self.clips, self.seed, on_clip=count.update)
+
+    def _prepare(self) -> None:
+        report = prepare(self.corpus / "manifest.csv", self.store, progress=track)
+        if report.failures:
+            say(f"{len(report.failures)} clips could not be prepared: {report.failures_file}")
+
+    def _train(self) -> None:
+        train(
+            compose(
+                "viseme.avsr",
+                [
+                    "recipe=demo",
+                    f"data.root_dir={self.store}",
+                    f"exp_dir={self.out.parent}",
+                    f"exp_name={self.out.name}",
+                    f"trainer.seed={self.seed}",
+                    *self.overrides,
+                ],
+            )
+        )
+
+    def _evaluate(self) -> None:
+        recogniser = AVSR.from_pretrained(self.model)
+        clips = Manifest.read(self.store / "manifest.csv").filter(split="test")
+        conditions: list[Condition] = sweep(recogniser.modalities, NOISES, [SNR_DB])
+        result = evaluate(recogniser, clips, conditions, seed=self.seed)
+        say(table(result.scores))
+        config = {"clips": self.clips, "seed": self.seed, "aims": AIMS, "note": SYNTHETIC_NOTE}
+        provenance = collect_provenance(
+            synthetic=True,
+            normaliser="none",
+            data_sha256=clips.sha256(),
+            model_sha256=recogniser.sha256,
+            config={**config, "unreadable": result.failures, "seconds": self.seconds},
+        )
+        write(result, self.out, provenance)
+
+    def _transcribe(self) -> None:
+        """One raw video of the test split, through the whole path: detector, crop, network, search."""
+        row = Manifest.read(self.corpus / "manifest.csv").filter(split="test")[0]
+        found = AVSR.from_pretrained(self.model).transcribe(self.corpus / row.path)
+        say(f"{row.path}: said {row.text!r}, read {found.text!r}")
+        content = {**found.to_dict(), "clip": row.path, "reference": row.text}
+        write_text_atomic(self.out / "transcript.json", json.dumps(content, indent=2) + "\n")
+
+    def _report(self) -> None:
+        with (self.out / "clips.csv").open(encoding="utf-8", newline="") as lines:
+            clips = list(csv.DictReader(lines))
+        path = write_report(
+            self.out / "report.html",
+            results=json.loads((self.out / "results.json").read_text(encoding="utf-8")),
+            clips=clips,
+            history=History.read(self.out / "history.jsonl"),
+            transcript=json.loads((self.out / "transcript.json").read_text(encoding="utf-8")),
+            seconds=self.seconds,
+        )
+        say(f"total {sum(self.seconds.values()):.0f} s; look at {path}")
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
