@@ -122,8 +122,9 @@ class App:
 
         return register
 
-    def parser(self) -> argparse.ArgumentParser:
-        """The argparse parser of all verbs."""
+    def parser(self, argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+        """The argparse parser of all verbs, with all that `--help` tells where `argv` asks for it."""
+        asked = bool({"-h", "--help"} & set(argv))
         parser = Parser(prog=self.prog, description=self.description)
         parser.add_argument("--version", action="version", version=f"{self.prog} {__version__}")
         verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
@@ -133,14 +134,14 @@ class App:
                 sub.add_argument(*argument.names, **argument.options)
             if verb.takes_config:
                 sub.formatter_class = argparse.RawDescriptionHelpFormatter
-                sub.epilog = self._config_help(verb) if _asks_for_help(verb.name) else None
+                sub.epilog = self._config_help(verb) if asked and verb.name in argv[:1] else None
         return parser
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line; returns the exit code and never raises."""
         argv = list(sys.argv[1:] if argv is None else argv)
         try:
-            args = self.parser().parse_args(argv)
+            args = self.parser(argv).parse_args(argv)
         except SystemExit as stop:  # argparse: --help, --version, or a wrong flag
             return int(stop.code or 0)
         return self._guard(self.verbs[args.verb], args)
@@ -193,10 +194,6 @@ class App:
         from .doctor import doctor
 
         return doctor(self.prog, self._extras, as_json=args.json)
-
-
-def _asks_for_help(name: str) -> bool:
-    return name in sys.argv[1:2] and bool({"-h", "--help"} & set(sys.argv))
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -44,6 +44,7 @@ def compose(
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         cfg = _compose(package, overrides, root)
@@ -53,6 +54,8 @@ def compose(
                     f"no value for {', '.join(missing)}", hint=f"Give it on the command line: {missing[0]}=..."
                 )
             OmegaConf.resolve(cfg)
+    except YAMLError as error:
+        raise ConfigError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, package, overrides, root) from error
     return cfg
@@ -70,7 +73,23 @@ def _compose(package: str, overrides: Sequence[str], root: str) -> DictConfig:
     ConfigStore.instance().store(group="trainer", name="base", node=TrainerConfig)
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_dir(package))):
-        return hydra_compose(root, overrides=list(overrides))
+        return hydra_compose(root, overrides=[quoted(text) for text in overrides])
+
+
+def quoted(override: str) -> str:
+    """The override with its value in quotes where Hydra's grammar needs them: `path=run/epoch=3.ckpt`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    if not equals or value[:1] in ("", "[", "{", "'", '"', "$"):
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{key}='{escaped}'"
+    return override
 
 
 def config_keys(package: str, overrides: Sequence[str] = (), *, root: str = "config") -> list[str]:
@@ -124,9 +143,8 @@ def _explain(error: Exception, package: str, overrides: Sequence[str], root: str
         if override.startswith(("+", "~")) or "=" not in override or key in known:
             continue
         return ConfigError(f"there is no key {key!r}", hint=_near(key, sorted(known)))
-    told = [
-        line for line in lines if not line.startswith(("full_key:", "object_type=", "Set the environment", "See https"))
-    ]
+    noise = ("full_key:", "object_type=", "Set the environment", "See https", "3. To sweep")
+    told = [line for line in lines if not line.startswith(noise)]
     return ConfigError(" ".join(dict.fromkeys(told))[:400])
 
 
