@@ -1,7 +1,7 @@
 """How the parity tests find and read the vectors.
 
-The vectors lie beside this file, one folder a system; `VISEME_PARITY=<folder>` points the same tests at another folder of
-the same layout. Tests are parametrised over `entries(system, kind)`, so every entry found there is run.
+The vectors lie beside this file, one folder a system; `VISEME_PARITY=<folder>` points the same tests at another folder
+of the same layout. Tests are parametrised over `entries(system, kind)`, so every entry found there is run.
 """
 
 from __future__ import annotations
