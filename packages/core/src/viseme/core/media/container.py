@@ -43,10 +43,15 @@ _INDEXED = {"mov", "matroska", "wav", "flac"}
 # Their headers state a duration that was counted, not guessed.
 _COUNTED = {"matroska", "flv", "wav", "flac"}
 _EARLY_S = 0.1
-# What FFmpeg "plays" that is no recording: text files as terminal art, and lists that open other files.
-_NOT_MEDIA = {"tty", "hls", "dash", "concat", "concatf", "ffmetadata", "lavfi"}
-# Only local files (a playlist must not reach the network), and "%03d" in a name is a name, not a pattern.
-_OPTIONS = {"protocol_whitelist": "file", "pattern_type": "none"}
+# Recordings and pictures. FFmpeg would also "play" text files as terminal art, and lists that open other files or the
+# network.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,asf,rm,mxf,dv,nut,ivf,ogg,gif,apng,h264,hevc,"
+    "obu,m4v,mjpeg,yuv4mpegpipe,wav,w64,flac,mp3,aac,ac3,eac3,aiff,au,caf,amr,nistsphere,image2,png_pipe,jpeg_pipe,"
+    "webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,ppm_pipe,pgm_pipe,jpegxl_pipe,j2k_pipe"
+)
+# Only local files; and "%03d" in a name is a name, not a pattern.
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "pattern_type": "none"}
 
 
 class MediaWarning(UserWarning):
@@ -92,10 +97,9 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except av.FFmpegError as error:
         hint = "It is not a recording, or it was cut off before its header was written."
-        raise MediaError(f"not a readable media file ({error.strerror})", path=path, hint=hint) from error
+        reason = "" if error.errno == errno.EINVAL else f" ({error.strerror})"  # EINVAL: none of our formats
+        raise MediaError(f"not a readable media file{reason}", path=path, hint=hint) from error
     with container:
-        if set(container.format.name.split(",")) & _NOT_MEDIA:
-            raise MediaError("not a media file", path=path, got=f"what looks like {container.format.long_name}")
         yield container
 
 

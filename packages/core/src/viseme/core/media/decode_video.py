@@ -28,7 +28,7 @@ from viseme.core.media.container import (
     translated,
     warn,
 )
-from viseme.core.media.pixels import to_array
+from viseme.core.media.pixels import is_mirrored, to_array
 from viseme.core.types import Video
 
 __all__ = ["read_video", "stream_frames"]
@@ -44,6 +44,7 @@ class _Timed(NamedTuple):
     time_s: float
     duration_s: float
     frame: av.VideoFrame
+    still: bool = False
 
 
 def stream_frames(
@@ -69,11 +70,13 @@ def stream_frames(
     path = Path(path)
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be positive, got {fps}")
-    count, last = 0, None
+    count, last, mirrored = 0, None, None
     for timed in _wanted(path, fps, start_s, end_s):
         if last is None or timed.frame is not last[0]:  # a repeated frame is converted once
             size = last[2] if last else (timed.frame.width, timed.frame.height)
-            last = (timed.frame, to_array(timed.frame, gray=gray, size=size), size)
+            if mirrored is None:
+                mirrored = timed.still and is_mirrored(path)
+            last = (timed.frame, to_array(timed.frame, gray=gray, size=size, mirrored=mirrored), size)
         count += 1
         yield last[1]
     if not count:
@@ -120,9 +123,12 @@ def _wanted(path: Path, fps: float | None, start_s: float, end_s: float | None) 
             yield from _at_constant_rate(frames, fps, start_s, end_s)
             return
         for timed in frames:
+            if is_image(container):
+                yield timed._replace(still=True)
+                return
             if end_s is not None and timed.time_s >= end_s - _SLACK_S:
                 return
-            if timed.time_s >= start_s - _SLACK_S or is_image(container):
+            if timed.time_s >= start_s - _SLACK_S:
                 yield timed
 
 

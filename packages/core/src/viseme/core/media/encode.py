@@ -146,7 +146,8 @@ class VideoWriter:
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         stream.time_base = 1 / self._rate
         context = stream.codec_context
-        context.options = {"crf": str(self._crf), "preset": "veryfast"}
+        # x264's macroblock tree with B-frames does not give the same bytes twice, even in one thread.
+        context.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         context.thread_count = 1 if width * height < _THREADED_PIXELS else 0
         context.colorspace, context.color_range = Colorspace.SMPTE170M, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.SMPTE170M, ColorTrc.SMPTE170M

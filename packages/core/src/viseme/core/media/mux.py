@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from viseme.core.errors import MediaError
 from viseme.core.media.container import find_audio, need_video, open_media, origin_s, translated
@@ -42,16 +45,14 @@ def mux(video: str | Path, audio: Audio | str | Path, out: str | Path) -> None:
         encoded = add_aac(target, rate, layout, out)
         blocks, position = _blocks(audio), 0
         zero_s = origin_s(source)
-        for packet in source.demux(stream):
-            if packet.dts is None or packet.time_base is None:
-                continue
-            while position / rate <= float(packet.dts * packet.time_base) - zero_s:
+        for packet, dts in _packets(source, stream):
+            while position / rate <= float(dts * packet.time_base) - zero_s:
                 if (block := next(blocks, None)) is None:
                     break
                 encode_aac(target, encoded, block, position)
                 position += block.shape[1]
             shift = round(zero_s / packet.time_base)
-            packet.dts -= shift
+            packet.dts = dts - shift
             if packet.pts is not None:
                 packet.pts -= shift
             packet.stream = copied
@@ -62,6 +63,21 @@ def mux(video: str | Path, audio: Audio | str | Path, out: str | Path) -> None:
         target.mux(encoded.encode(None))
 
 
+def _packets(source: InputContainer, stream: VideoStream) -> Iterator[tuple[av.Packet, int]]:
+    """Packets and their decoding times; where the first have none (Matroska), they are counted back from the rest."""
+    waiting: list[av.Packet] = []
+    for packet in source.demux(stream):
+        if not packet.size:
+            continue
+        waiting.append(packet)
+        if packet.dts is not None:
+            step = max(packet.duration or 0, 1)
+            for index, each in enumerate(waiting):
+                yield each, packet.dts - (len(waiting) - 1 - index) * step
+            waiting = []
+    yield from ((each, index) for index, each in enumerate(waiting))
+
+
 def _sound(audio: Audio | str | Path) -> tuple[int, str]:
     """Sampling rate and channel layout."""
     if isinstance(audio, Audio):
@@ -70,7 +86,8 @@ def _sound(audio: Audio | str | Path) -> tuple[int, str]:
         stream = find_audio(container)
         if stream is None:
             raise MediaError("has no sound", path=audio, expected="an audio stream")
-        return stream.codec_context.sample_rate, stream.codec_context.layout.name
+        layout = stream.codec_context.layout  # a WAV's may be nameless
+        return stream.codec_context.sample_rate, {1: "mono", 2: "stereo"}.get(layout.nb_channels, layout.name)
 
 
 def _blocks(audio: Audio | str | Path) -> Iterator[np.ndarray]:

@@ -17,8 +17,6 @@ from viseme.core.media.container import ends_early, find_audio, find_video, is_i
 
 __all__ = ["MediaInfo", "probe"]
 
-_DISCARD = 2  # AVINDEX_DISCARD_FRAME: an edit list hides it
-
 
 @dataclass(frozen=True)
 class MediaInfo:
@@ -30,7 +28,7 @@ class MediaInfo:
         frames: number of frames coded.
         duration_s: of the video, or of the sound where there is no video; 0 for a still picture.
         rate, channels: of the sound as coded.
-        rotation: degrees counter-clockwise by which the coded picture is turned to stand upright.
+        rotation: degrees counter-clockwise (0, 90, 180, 270) by which the coded picture is turned to stand upright.
         variable_fps: whether the intervals between frames differ by more than rounding.
         truncated: whether the file ends before its contents do.
         image: whether it is one still picture.
@@ -79,7 +77,7 @@ class _Packets:
 def probe(path: str | Path) -> MediaInfo:
     """Look into a media file: streams, sizes, exact number of frames, rates.
 
-    Reads the index where the format has one, and all packets where it has none; decodes one frame, for the rotation.
+    Reads all packets, and decodes none but the first frame, for the rotation.
 
     Raises:
         MediaError: the file cannot be read, or has neither video nor sound.
@@ -95,7 +93,7 @@ def probe(path: str | Path) -> MediaInfo:
         rotation = width = height = frames = 0
         fps, variable, duration_s = 0.0, False, 0.0
         if video is not None:
-            rotation = _rotation(path)
+            rotation = _rotation(path) % 360
             width, height = video.codec_context.width, video.codec_context.height
             if rotation % 180:
                 width, height = height, width
@@ -154,8 +152,6 @@ def _rate(stream: VideoStream, shown: _Packets) -> tuple[float, bool]:
 def _packets(
     container: InputContainer, streams: Sequence[VideoStream | AudioStream]
 ) -> tuple[dict[int, _Packets], bool]:
-    if all(len(stream.index_entries) and len(stream.index_entries) >= stream.frames > 0 for stream in streams):
-        return {stream.index: _indexed(stream) for stream in streams}, False
     times: dict[int, list[float]] = {stream.index: [] for stream in streams}
     last_s, broken = {stream.index: 0.0 for stream in streams}, False
     try:
@@ -174,10 +170,3 @@ def _packets(
     except av.FFmpegError:
         broken = True
     return {index: _Packets(np.sort(np.array(t)), last_s[index]) for index, t in times.items()}, broken
-
-
-def _indexed(stream: VideoStream | AudioStream) -> _Packets:
-    base = float(stream.time_base or 0)
-    times_s = np.array([entry.timestamp for entry in stream.index_entries if not entry.flags & _DISCARD]) * base
-    last_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else float((stream.duration or 0) * base)
-    return _Packets(times_s, last_s)
