@@ -31,7 +31,7 @@ _ALLOWED = {
     ("numpy", "dtype"),
     ("_codecs", "encode"),
 }
-"""What arrays and numbers are rebuilt with: `_codecs.encode` for bytes up to protocol 2, `_frombuffer` in protocol 5."""
+"""What arrays and numbers are rebuilt with; `_codecs.encode` for bytes up to protocol 2, `_frombuffer` in 5."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):

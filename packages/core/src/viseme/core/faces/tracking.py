@@ -120,9 +120,9 @@ class FaceTracker:
         cut = last is not None and not same_shot(last, thumb)
         if last is not None and cut:
             self._lose([live for live in self._live if not still_there(last, thumb, live.box, frame)])
+        if not cut and self._live and index - self._live[0].track.frames[-1] < self.mesh_stride:
+            return  # detection, if due, waits for the next frame with landmarks, which it would cost here as well
         detect = cut or not self._live or index - self._last_detection >= self.stride
-        if not detect and index - self._live[0].track.frames[-1] < self.mesh_stride:
-            return
         if not self._follow(frame, index, thumb) or detect:
             self._last_detection = index
             self._look(frame, index, thumb)

@@ -1,0 +1,221 @@
+"""A whole corpus: from a manifest or a folder of videos to a prepared store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from viseme.core.data import Manifest, ManifestRow
+from viseme.core.errors import ConfigError, DataError, VisemeError
+from viseme.core.faces import CropVariant
+from viseme.core.files import write_text_atomic
+from viseme.core.prepare.clip import FACE_COLUMNS
+from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
+from viseme.core.prepare.options import PrepareOptions, crop_names
+from viseme.core.prepare.pool import run_jobs
+from viseme.core.prepare.sheet import contact_sheet
+from viseme.core.prepare.worker import Job
+
+__all__ = ["PrepareReport", "prepare"]
+
+_HOPELESS = 20
+"""Failures in a row, with no success before them, from which it is taken that everything fails."""
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a run of `prepare` left behind.
+
+    Attributes:
+        manifest: the store's manifest.
+        failures: id -> reason of the clips that could not be prepared; in `failures.csv` too.
+        reused: clips that an earlier run had prepared.
+        frames: video frames in the store; `frames / 25` seconds.
+        store, manifest_file, failures_file, contact_sheet: where things are.
+    """
+
+    manifest: Manifest
+    failures: dict[str, str]
+    reused: int
+    store: Path
+    manifest_file: Path
+    failures_file: Path
+    contact_sheet: Path
+
+    @property
+    def frames(self) -> int:
+        return sum(row.frames or 0 for row in self.manifest)
+
+
+def prepare(
+    source: Manifest | str | Path,
+    out: str | Path,
+    *,
+    crops: str | Sequence[str] = ("mouth",),
+    variant: CropVariant = "mediapipe",
+    stride: int = 5,
+    mesh_stride: int = 2,
+    face: int | None = None,
+    landmarks: str | Path | None = None,
+    long_gap_s: float = 1.0,
+    min_visible: float = 0.5,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    progress: Callable[..., Iterable[ClipRecord]] | None = None,
+) -> PrepareReport:
+    """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
+
+    The store `out` gets `mouth/<id>.mp4` (96x96 RGB), `audio/<id>.flac` (mono, 640 samples a frame), `manifest.csv`,
+    `failures.csv` (id, path, reason) and `contact_sheet.jpg`. Run again, it goes on where it was stopped, however it
+    was stopped; a source file that has changed is prepared again.
+
+    Call it under `if __name__ == "__main__":` in a script, since its workers are fresh processes.
+
+    Args:
+        source: a manifest, its file (.csv, .parquet), a folder of videos, or one video.
+        out: folder of the store.
+        crops: which crops; for now the mouth.
+        variant: mouth crop by four points (`mediapipe`) or by 68 (`retinaface`); see `faces.MouthCropper`.
+        stride: frames between face detections.
+        mesh_stride: frames between landmarks; in between they are interpolated.
+        face: which face where there are several, 1 the most prominent (largest and longest seen), which is the default.
+        landmarks: folder with landmarks of every clip (`<id>.npz`, `.npy`, or the published `.pkl`) to use instead of
+            detection; four or 68 points, as `variant` says.
+        long_gap_s: gaps of the face are interpolated; clips with a longer one say so in column `longest_gap_frames`.
+        min_visible: share of the frames in which the face must be seen.
+        workers: processes; all cores by default. 1 works in this process.
+        retry_failed: try again what failed in an earlier run.
+        progress: passes records through and shows how far they are, called as `progress(records, "preparing",
+            total=n)`; such as `viseme.core.cli.progress.track`.
+
+    Raises:
+        ConfigError: options that make no sense, or a store that was made with others.
+        DataError: nothing to prepare, or everything fails (`failures.csv` says why).
+        VisemeError: the disk is full. What was done is kept; run again to go on.
+    """
+    options = PrepareOptions(
+        crops=crop_names(crops),
+        variant=variant,
+        stride=stride,
+        mesh_stride=mesh_stride,
+        face=face,
+        landmarks=None if landmarks is None else str(Path(landmarks).absolute()),
+        long_gap_s=long_gap_s,
+        min_visible=min_visible,
+    )
+    if workers is not None and workers < 1:
+        raise ConfigError("workers start at 1", got=workers)
+    clips, store = _manifest(source), Path(out)
+    if not len(clips):
+        raise DataError("there is nothing to prepare", path=clips.root)
+    journal = _open_store(store, options)
+
+    jobs = [_job(clips, row, store.absolute(), options) for row in clips]
+    records = _reusable(journal, jobs, retry_failed)
+    reused = sum(record.status == "done" for record in records.values())
+    todo = [job for job in jobs if job.row.id not in records]
+    results = run_jobs(todo, min(workers or _cores(), max(1, len(todo))))
+    for record in results if progress is None else progress(results, "preparing", total=len(todo)):
+        if record.status == "stopped":
+            raise VisemeError(
+                "the disk is full", path=store, got=record.reason, hint="Make room and run again: nothing done is lost."
+            )
+        records[record.id] = record
+        if len(records) - reused >= _HOPELESS and all(record.status == "failed" for record in records.values()):
+            break
+    return _finish(clips, records, store, reused)
+
+
+def _manifest(source: Manifest | str | Path) -> Manifest:
+    if isinstance(source, Manifest):
+        return source
+    path = Path(source)
+    if path.suffix in (".csv", ".parquet"):
+        return Manifest.read(path)
+    from viseme.core.data.corpora import folder
+
+    return folder.scan(path)
+
+
+def _job(clips: Manifest, row: ManifestRow, store: Path, options: PrepareOptions) -> Job:
+    sound = clips.audio_file(row).absolute() if row.audio else None
+    return Job(clips.file(row).absolute(), sound, row, store, options)
+
+
+def _open_store(store: Path, options: PrepareOptions) -> Journal:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("the store's folder cannot be made", path=store, got=str(error)) from error
+    journal = Journal(store)
+    options.claim(journal.options_file)
+    journal.sweep()
+    return journal
+
+
+def _reusable(journal: Journal, jobs: list[Job], retry_failed: bool) -> dict[str, ClipRecord]:
+    """Records of an earlier run that still hold: the source is the same, and the store has the files."""
+    earlier, kept = journal.read(), {}
+    for job in jobs:
+        record = earlier.get(job.row.id)
+        if (
+            record is None
+            or record.mark != source_mark(job.source, job.row)
+            or (retry_failed and record.status == "failed")
+        ):
+            continue
+        files = [] if record.row is None else filter(None, [record.row.path, record.row.audio])
+        if all((job.store / name).exists() for name in files):
+            kept[job.row.id] = replace(record, row=_relabelled(record.row, job.row))
+    return kept
+
+
+def _relabelled(row: ManifestRow | None, now: ManifestRow) -> ManifestRow | None:
+    """A prepared clip's row with what the source manifest says today about anything but the media."""
+    if row is None:
+        return None
+    labels = {name: getattr(now, name) for name in ("text", "speaker", "language", "split", "dataset")}
+    return replace(row, **labels, extra=now.extra | {k: v for k, v in row.extra.items() if k in FACE_COLUMNS})
+
+
+def _finish(clips: Manifest, records: dict[str, ClipRecord], store: Path, reused: int) -> PrepareReport:
+    ended = [records[row.id] for row in clips if row.id in records]
+    manifest = Manifest([record.row for record in ended if record.row is not None], store)
+    failures = {record.id: record.reason for record in ended if record.status == "failed"}
+    _write_failures(clips, failures, store / "failures.csv")
+    if not len(manifest):
+        reason, times = Counter(failures.values()).most_common(1)[0]
+        what = (
+            "no clip could be prepared"
+            if len(ended) == len(clips)
+            else f"stopped, as the first {len(ended)} clips failed"
+        )
+        raise DataError(what, path=store / "failures.csv", got=f"{reason} ({times} of {len(failures)})")
+    manifest.write(store / "manifest.csv")
+    contact_sheet(manifest, store / "contact_sheet.jpg")
+    return PrepareReport(
+        manifest=manifest,
+        failures=failures,
+        reused=reused,
+        store=store,
+        manifest_file=store / "manifest.csv",
+        failures_file=store / "failures.csv",
+        contact_sheet=store / "contact_sheet.jpg",
+    )
+
+
+def _write_failures(clips: Manifest, failures: dict[str, str], path: Path) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "path", "reason"])
+    writer.writerows([row.id, str(clips.file(row)), failures[row.id]] for row in clips if row.id in failures)
+    write_text_atomic(path, out.getvalue())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
