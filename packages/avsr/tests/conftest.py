@@ -1,4 +1,4 @@
-"""What avsr's tests share: a prepared store of the embedded corpus, and a model directory trained on it for two epochs."""
+"""What avsr's tests share: a prepared store of the embedded corpus, and a model trained on it for two epochs."""
 
 from __future__ import annotations
 

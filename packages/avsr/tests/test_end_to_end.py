@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from viseme.avsr.cli import app
 from viseme.avsr.data import InputConfig
 from viseme.avsr.model import AVSRConfig, AVSRModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from viseme.avsr.cli import app
 from viseme.avsr.model import AVSRConfig, AVSRModel
 from viseme.avsr.pipeline import AVSR

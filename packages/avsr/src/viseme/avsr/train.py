@@ -125,16 +125,13 @@ def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokeniz
 
 
 def _geometry(cfg: DictConfig, data: DataConfig, tokenizer: Tokenizer) -> AVSRConfig:
-    changes: Any = OmegaConf.to_container(cfg.model.changes)
-    dropout = ModalityDropout(**data.modality_dropout)
-    if dropout.active:
-        changes = {"optional_modalities": True, **changes}
-    return AVSRConfig.preset(
-        cfg.model.preset,
-        data.modality,
-        vocabulary=tokenizer.size,
-        **changes,  # type: ignore[arg-type]
-    )
+    fields: Any = OmegaConf.to_container(cfg.model)
+    preset = fields.pop("preset")
+    changes = {name: value for name, value in fields.items() if value is not None}
+    if ModalityDropout(**data.modality_dropout).active:
+        changes.setdefault("optional_modalities", True)
+    modality: Any = data.modality
+    return AVSRConfig.preset(preset, modality, vocabulary=tokenizer.size, **changes)
 
 
 def _initialise(model: AVSRModel, cfg: DictConfig) -> None:
