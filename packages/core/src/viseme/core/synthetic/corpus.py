@@ -168,7 +168,7 @@ def _make_clip(root: Path, seed: int, size_px: int, index: int) -> tuple[Manifes
     write_text_atomic(video.with_suffix(".txt"), _transcript(script))
     clip = render_clip(script, size_px)
     assert clip.video is not None
-    write_video(video, clip.video, clip.audio, crf=20, tags={"comment": SYNTHETIC_NOTE, "title": script.id})
+    write_video(video, clip.video, clip.audio, crf=22, tags={"comment": SYNTHETIC_NOTE, "title": script.id})
     return row, True
 
 

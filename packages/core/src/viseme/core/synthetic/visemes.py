@@ -24,7 +24,7 @@ PARAMETERS = ("open", "spread", "round", "raise", "press", "tuck", "tongue", "de
 """Jaw opening, corners out, corners in with protrusion, upper lip up, lips pressed together, lower lip under the upper
 teeth (f, v), tongue tip at the ridge (t, l), tongue tip between the teeth (th). Each 0..1."""
 
-_DECAY_S = dict(zip(PARAMETERS, (0.045, 0.06, 0.075, 0.04, 0.022, 0.022, 0.035, 0.025), strict=True))
+_DECAY_S = dict(zip(PARAMETERS, (0.045, 0.06, 0.08, 0.045, 0.028, 0.03, 0.04, 0.03), strict=True))
 _WEAK, _FIRM, _HARD = 0.25, 1.0, 12.0
 
 
@@ -57,8 +57,8 @@ VISEMES: dict[str, Viseme] = {
     "i": Viseme({"open": 0.2, "spread": 0.85, "raise": 0.1}, {"spread": 1.5, "press": 2.0}),
     "ih": Viseme({"open": 0.28, "spread": 0.4}, {"press": 2.0}),
     "e": Viseme({"open": 0.5, "spread": 0.45}, {"press": 2.0}),
-    "a": Viseme({"open": 0.9, "spread": 0.25}, {"open": 1.3, "press": 2.0}),
-    "ah": Viseme({"open": 0.7}, {"open": 1.2, "press": 2.0}),
+    "a": Viseme({"open": 0.9, "spread": 0.25}, {"open": 1.3, "round": 0.6, "press": 2.0}),
+    "ah": Viseme({"open": 0.7}, {"open": 1.2, "round": 0.6, "press": 2.0}),
     "uh": Viseme({"open": 0.36}, {"open": 0.8, "press": 2.0}),
     "o": Viseme({"open": 0.55, "round": 0.7}, {"round": 1.5, "press": 2.0}),
     "u": Viseme({"open": 0.16, "round": 0.95}, {"round": 2.0, "press": 2.0}),
@@ -136,7 +136,7 @@ def mouth_track(phonemes: Sequence[Phoneme], frames: int, fps: float) -> np.ndar
     time_T = (np.arange(frames) + 0.5) / fps
     away_TN = np.maximum(0, np.maximum(start_N - time_T[:, None], time_T[:, None] - end_N))
     decay_P = np.array([_DECAY_S[name] for name in PARAMETERS])
-    weight_TNP = dominance_NP * np.exp(-away_TN[..., None] / decay_P) + 1e-12
+    weight_TNP = dominance_NP * np.exp(-((away_TN[..., None] / decay_P) ** 2)) + 1e-12
     track_TP = (weight_TNP * target_NP).sum(1) / weight_TNP.sum(1)
 
     # Lips cannot be pressed together and open.
