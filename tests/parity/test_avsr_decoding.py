@@ -6,6 +6,8 @@ import harness
 import pytest
 import torch
 
+from viseme.avsr.model import AVSRModel
+from viseme.avsr.published import convert
 from viseme.core.decoding import BeamConfig, CTCPrefixScorer, beam_search
 from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.language_model import TransformerLM
@@ -74,6 +76,15 @@ def build_scorers(entry: dict) -> tuple[TransformerDecoder, CTCHead, Transformer
     return decoder.eval(), build_ctc(weights(entry, "ctc") if own else split(model, "ctc.")), lm.eval()
 
 
+@torch.no_grad()
+def encoder_output(entry: dict) -> torch.Tensor:
+    """What a whole recogniser makes of the entry's video, (T, D)."""
+    found = convert(weights(entry, "model"), attention=entry["config"]["geometry"]["attention"])
+    model = AVSRModel(found.config).eval()
+    model.load_state_dict(found.state)
+    return model.encode(given_input(entry, "video").unsqueeze(2)).memory[0]
+
+
 def beam_config(entry: dict, options: dict) -> BeamConfig:
     return BeamConfig(
         beam=options["beam_size"],
@@ -97,6 +108,10 @@ def beam_config(entry: dict, options: dict) -> BeamConfig:
 )
 def test_beam_search(name: str, entry: dict) -> None:
     folder, (decoder, ctc, lm) = harness.folder(SYSTEM), build_scorers(entry)
+    comparison = harness.Comparison(SYSTEM, entry)
+    if "model" in entry["weights"]:
+        comparison.check("encoder_out", encoder_output(entry))
+    comparison.finish()
     wrong = []
     for section in entry["cases"].values():
         for number, case in enumerate(harness.inputs.read_cases(folder, section)):

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tools.bench` measures, prints a table, and appends to `benchmarks/results.csv`."""

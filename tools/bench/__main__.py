@@ -1,0 +1,132 @@
+"""Run the benchmarks: each row in a process of its own, so that peak memory is that row's.
+
+python -m tools.bench [--only TEXT] [--full] [--threads N] [--csv FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tools.bench.registry import CASES, Case
+
+TOPICS = ["transcription"]
+RESULTS = Path("benchmarks/results.csv")
+COLUMNS = ["task", "size", "variant", "quality", "median_s", "fastest_s", "slowest_s", "runs", "per_item_s", "gain"]
+COLUMNS += ["setup_mb", "peak_mb", "threads", "device", "machine", "versions", "date"]
+GAIN_OF = "viseme"
+
+
+def measure(case: Case) -> dict[str, object]:
+    """Set up, warm up, time; in this process."""
+    import torch
+
+    work = case.setup()
+    setup_mb = peak_mb()
+    work()
+    seconds = []
+    quality = ""
+    for _ in range(case.runs):
+        start = time.perf_counter()
+        quality = work()
+        seconds.append(time.perf_counter() - start)
+    return {
+        "quality": quality,
+        "median_s": statistics.median(seconds),
+        "fastest_s": min(seconds),
+        "slowest_s": max(seconds),
+        "runs": case.runs,
+        "per_item_s": statistics.median(seconds) / case.items,
+        "setup_mb": setup_mb,
+        "peak_mb": peak_mb(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+        "machine": f"{platform.machine()} {os.cpu_count()} cores",
+        "versions": f"python {platform.python_version()} torch {torch.__version__}",
+    }
+
+
+def peak_mb() -> float:
+    """Largest resident size of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+
+
+def run_apart(case: Case, threads: int) -> dict[str, object]:
+    """`measure` in a fresh process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "tools.bench", "--one", case.name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{case.name} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """The rows as text, one line each."""
+    head = f"{'task':24} {'size':34} {'variant':22} {'median s':>9} {'range':>15} {'per item':>9} {'gain':>6} {'MB':>6}"
+    lines = [f"{head}  quality"]
+    for row in rows:
+        span = f"{row['fastest_s']:.3f}-{row['slowest_s']:.3f}"
+        gain = f"{row['gain']:.2f}x" if row["gain"] else ""
+        lines.append(
+            f"{row['task']:24} {row['size']:34} {row['variant']:22} {row['median_s']:9.4f} {span:>15} "
+            f"{row['per_item_s']:9.4f} {gain:>6} {row['peak_mb']:6.0f}  {row['quality']}"
+        )
+    return "\n".join(lines)
+
+
+def gains(rows: list[dict[str, object]]) -> None:
+    """How many times faster per item ours is than the row: only beside an alternative of the same task."""
+    for row in rows:
+        # Of one task the alternative stands beside the one-item row; batched rows are compared with it too.
+        others = [r for r in rows if r["task"] == row["task"] and r["variant"] != GAIN_OF]
+        row["gain"] = others[0]["per_item_s"] / row["per_item_s"] if others and row["variant"] == GAIN_OF else ""  # type: ignore[operator]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--full", action="store_true", default=os.environ.get("FULL") == "1", help="the long rows too")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--csv", type=Path, default=RESULTS, help="where to append")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # a row's own process
+    options = parser.parse_args()
+    for topic in TOPICS:
+        importlib.import_module(f"tools.bench.{topic}")
+    if options.one:
+        print(json.dumps(measure(next(case for case in CASES if case.name == options.one))))
+        return
+    chosen = [c for c in CASES if options.only in c.name and (options.full or not c.full_only)]
+    if not chosen:
+        sys.exit(f"no benchmark's name contains {options.only!r}; there are:\n" + "\n".join(c.name for c in CASES))
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = []
+    for number, case in enumerate(chosen, start=1):
+        print(f"[{number}/{len(chosen)}] {case.name}", file=sys.stderr, flush=True)
+        measured = run_apart(case, options.threads)
+        rows.append({"task": case.task, "size": case.size, "variant": case.variant, **measured, "date": date})
+    gains(rows)
+    print(table(rows))
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not options.csv.exists()
+    with options.csv.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if fresh:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
