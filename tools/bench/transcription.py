@@ -1,8 +1,8 @@
 """Transcription of a 4 s clip at the published full size, split into front-end, encoder and search.
 
 Weights are deterministic noise, so the length is set: every search takes the 20 steps that a sentence of this length
-would (`maxlenratio=-20`). The quality figure of a search is its best score and a digest of all token lists: equal digests
-mean identical hypotheses.
+would (`maxlenratio=-20`). The quality figure of a search is its best score and a digest of all token lists: equal
+digests mean identical hypotheses.
 """
 
 from __future__ import annotations
