@@ -122,13 +122,19 @@ def prepare(
     results = run_jobs(todo, min(workers or _cores(), max(1, len(todo))))
     for record in results if progress is None else progress(results, "preparing", total=len(todo)):
         if record.status == "stopped":
-            raise VisemeError(
-                "the disk is full", path=store, got=record.reason, hint="Make room and run again: nothing done is lost."
-            )
+            raise _disk_full(store, record.reason)
         records[record.id] = record
         if len(records) - reused >= _HOPELESS and all(record.status == "failed" for record in records.values()):
             break
-    return _finish(clips, records, store, reused)
+    try:
+        return _finish(clips, records, store, reused)
+    except OSError as error:
+        raise _disk_full(store, str(error)) from error
+
+
+def _disk_full(store: Path, reason: str) -> VisemeError:
+    hint = "Make room and run again: nothing done is lost."
+    return VisemeError("the disk is full or cannot be written", path=store, got=reason, hint=hint)
 
 
 def _manifest(source: Manifest | str | Path) -> Manifest:
