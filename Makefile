@@ -3,7 +3,8 @@ PYTHON  ?= python3
 VENV    ?= .venv
 PKG     ?= avsr
 ARGS    ?=
-MEMBERS := $(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))))
+# Core first: pip takes the others' requirement of it from the folder only where it has met that before.
+MEMBERS := core $(filter-out core,$(sort $(notdir $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml)))))
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.ready
 # On Linux, PyPI's torch is the CUDA build and brings gigabytes: without a GPU take the CPU build. Whoever has told pip
