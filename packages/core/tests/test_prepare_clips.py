@@ -15,6 +15,7 @@ from viseme.core.errors import ConfigError, DataError
 from viseme.core.faces import landmarks4, track_faces, write_landmarks
 from viseme.core.media import probe, read_audio, read_video, write_audio, write_video
 from viseme.core.prepare import prepare
+from viseme.core.testing import clips
 from viseme.core.types import Audio, Video
 
 HEIGHT, WIDTH = 240, 320
@@ -97,6 +98,18 @@ def test_crops_are_mouths(tmp_path: Path, variant: str):
 def test_other_rates_come_out_at_25(tmp_path: Path, fps: float):
     row = one(tmp_path, record(tmp_path / "a.mp4", frames(round(fps), (3, 160, 60)), fps=fps))
     assert row.frames in (25, 26) and row.samples == row.frames * 640
+
+
+def test_a_portrait_recording_is_turned_upright(tmp_path: Path):
+    """Stored lying, with a rotation in its header, as telephones do."""
+    pictures = frames(12, (3, 160, 60))
+    lying = np.ascontiguousarray(np.rot90(pictures, -1, axes=(1, 2)))
+    clips.write_clip(tmp_path / "a.mp4", frames=lying, rotation=90)
+    turned = one(tmp_path, tmp_path / "a.mp4")
+    record(tmp_path / "b.mp4", pictures)
+    prepare(Manifest([ManifestRow("clip", "b.mp4")], tmp_path), tmp_path / "plain", workers=1)
+    a, b = (read_video(s / turned.path, fps=None).frames for s in (tmp_path / "store", tmp_path / "plain"))
+    assert turned.frames == 12 and np.abs(a.astype(int) - b).mean() < 6
 
 
 def test_no_audio_is_said_and_prepared(tmp_path: Path):
