@@ -11,6 +11,9 @@ from .progress import track
 
 __all__ = ["add_prepare"]
 
+VALIDATION_WORDS = (6,)
+"""Of each list of the MRT: the training talkers' recordings of these are for validation."""
+
 
 def add_prepare(app: App) -> None:
     """Give a console script the verb `prepare`: videos in, a store of mouth crops and sound out."""
@@ -19,7 +22,12 @@ def add_prepare(app: App) -> None:
         "videos -> mouth crops at 25 fps and sound at 16 kHz, with a manifest",
         arg("source", metavar="SOURCE", help="a folder of videos, a video, or a manifest (.csv, .parquet)"),
         arg("store", metavar="STORE", help="folder to write; what is already there is kept"),
-        arg("--dataset", choices=("folder", "lrs3"), default="folder", help="layout of SOURCE (default: folder)"),
+        arg(
+            "--dataset",
+            choices=("folder", "lrs3", "nist_mrt"),
+            default="folder",
+            help="layout of SOURCE (default: folder); nist_mrt: the wheel with NIST's recordings, sound alone",
+        ),
         arg(
             "--detector",
             choices=("mediapipe", "retinaface"),
@@ -53,6 +61,8 @@ def run(args: argparse.Namespace) -> None:
     source: object = args.source
     if not Path(args.source).exists():
         raise DataError("no such file or folder", path=args.source)
+    if args.dataset == "nist_mrt":
+        return _sound_only(args)
     if args.dataset == "lrs3":
         from viseme.core.data.corpora import lrs3
 
@@ -79,3 +89,17 @@ def run(args: argparse.Namespace) -> None:
     print(f"look at {report.contact_sheet}: every picture should be a mouth")
     if failed:
         print(f"{failed} clips failed; {report.failures_file} says why")
+
+
+def _sound_only(args: argparse.Namespace) -> None:
+    """NIST MRT has no pictures: unpack the recordings and list them."""
+    from viseme.core.data.corpora import nist_mrt
+
+    store = Path(args.store)
+    manifest = nist_mrt.scan(nist_mrt.unpack(args.source, store / "audio"), val_words=VALIDATION_WORDS)
+    manifest.with_root(store).write(store / "manifest.csv")
+    splits = {split: sum(row.split == split for row in manifest) for split in ("train", "val", "test")}
+    if args.json:
+        print(json.dumps({"clips": len(manifest), **splits, "manifest": str(store / "manifest.csv")}))
+    else:
+        print(f"{store}: {', '.join(f'{count} {split}' for split, count in splits.items())} recordings")
