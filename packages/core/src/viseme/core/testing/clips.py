@@ -144,12 +144,14 @@ def write_clip(
             audio = container.add_stream(audio_codec, rate=rate, layout={1: "mono", 2: "stereo", 6: "5.1"}[channels])
             assert isinstance(audio, av.AudioStream)
         if pictures is not None:
+            assert isinstance(video, av.VideoStream)
             for picture, time_s in zip(pictures, times_s or [], strict=True):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
                 frame.pts, frame.time_base = round(time_s / base), base
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
         if rate is not None:
+            assert isinstance(audio, av.AudioStream)
             samples = sweep(rate, duration_s - sound_start_s) if sound is None else sound
             _mux_sound(container, audio, np.tile(samples, (channels, 1)), rate, round(sound_start_s * rate))
     return path
