@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
@@ -37,9 +38,10 @@ def to_array(
     if gray and (frame.width, frame.height) == (width, height) and _carries_luma(frame):
         plane = frame.planes[0]
         picture = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-        picture = picture.copy() if _full_range(frame) else _FULL_RANGE[picture]
+        picture = picture.copy() if _full_range(frame) else cv2.LUT(picture, _FULL_RANGE)
     else:
-        picture = frame.to_ndarray(format="gray" if gray else "rgb24", width=width, height=height)
+        # one thread: swscale's own cost more than they give, and workers run side by side
+        picture = frame.reformat(width, height, "gray" if gray else "rgb24", threads=1).to_ndarray()
     if mirrored:
         picture = np.ascontiguousarray(picture[::-1])
     quarter_turns = round(frame.rotation / 90)
