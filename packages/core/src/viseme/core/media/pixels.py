@@ -25,9 +25,8 @@ def to_array(
 ) -> np.ndarray:
     """A frame as uint8 (H, W, 3) RGB or (H, W) grey, turned as its display matrix says. Transparency is dropped.
 
-    Grey is the luma of ITU-R BT.601 at full range (0.299 R + 0.587 G + 0.114 B), what swscale gives. Where the file
-    carries that luma already (all but files tagged otherwise, such as BT.709) its plane is read as it lies: five times
-    faster, and bit-identical.
+    Grey is the luma of ITU-R BT.601 at full range, 0.299 R + 0.587 G + 0.114 B. Where the file carries that luma already
+    (all but files tagged otherwise, such as BT.709) its plane is read as it lies: bit-identical to swscale, and faster.
 
     Args:
         size: (width, height) as coded, to scale to; a stream may change its size under way.
@@ -41,7 +40,10 @@ def to_array(
         picture = picture.copy() if _full_range(frame) else cv2.LUT(picture, _FULL_RANGE)
     else:
         # one thread: swscale's own cost more than they give, and workers run side by side
-        picture = frame.reformat(width, height, "gray" if gray else "rgb24", threads=1).to_ndarray()
+        by_swscale = "gray" if gray and int(frame.colorspace) in _BT601 else "rgb24"
+        picture = frame.reformat(width, height, by_swscale, threads=1).to_ndarray()
+        if gray and picture.ndim == 3:
+            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     if mirrored:
         picture = np.ascontiguousarray(picture[::-1])
     quarter_turns = round(frame.rotation / 90)
