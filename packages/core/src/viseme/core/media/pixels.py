@@ -25,7 +25,7 @@ def to_array(
 ) -> np.ndarray:
     """A frame as uint8 (H, W, 3) RGB or (H, W) grey, turned as its display matrix says. Transparency is dropped.
 
-    Grey is the luma of ITU-R BT.601 at full range, 0.299 R + 0.587 G + 0.114 B. Where the file carries that luma already
+    Grey is the luma of ITU-R BT.601 at full range, 0.299 R + 0.587 G + 0.114 B. Where the file carries that already
     (all but files tagged otherwise, such as BT.709) its plane is read as it lies: bit-identical to swscale, and faster.
 
     Args:
