@@ -16,7 +16,17 @@ from torch import Tensor
 
 from viseme.core.signal.stft import preemphasis, stft_magnitude
 
-__all__ = ["WAV2LIP_MEL", "Compression", "DecibelRange", "MelSpec", "mel_basis"]
+__all__ = [
+    "MULTITASK_MEL",
+    "VCA_GRID_MEL",
+    "VCA_LRS_MEL",
+    "WAV2LIP_MEL",
+    "Compression",
+    "DecibelRange",
+    "LogRange",
+    "MelSpec",
+    "mel_basis",
+]
 
 # Slaney's auditory scale: linear up to 1000 Hz (200/3 Hz a mel), then 27 mels for each factor 6.4.
 _LINEAR_HZ = 200.0 / 3.0
@@ -110,6 +120,35 @@ class DecibelRange:
 
 
 @dataclass(frozen=True)
+class LogRange:
+    """Natural logarithm of magnitudes, [ln floor, 0] onto [-1, 1]; a magnitude above 1 goes beyond 1.
+
+    Attributes:
+        floor: the softest magnitude kept.
+    """
+
+    floor: float = 1e-5
+
+    def scale(self, log: Tensor) -> Tensor:
+        """Natural logarithms onto features."""
+        return 2 * (log - math.log(self.floor)) / -math.log(self.floor) - 1
+
+    def unscale(self, features: Tensor) -> Tensor:
+        """Undo `scale`."""
+        return (features + 1) * (-math.log(self.floor) / 2) + math.log(self.floor)
+
+    def log(self, magnitude: Tensor) -> Tensor:
+        """ln max(floor, magnitude)."""
+        return magnitude.clamp(min=self.floor).log()
+
+    def __call__(self, magnitude: Tensor) -> Tensor:
+        return self.scale(self.log(magnitude))
+
+    def inverse(self, features: Tensor) -> Tensor:
+        return self.unscale(features).exp()
+
+
+@dataclass(frozen=True)
 class MelSpec:
     """A mel front-end: pre-emphasis -> STFT magnitude (centred, reflect padding) -> mel -> compression.
 
@@ -118,6 +157,7 @@ class MelSpec:
         n_fft, hop, win: of the STFT, in samples; the window is a periodic Hann.
         n_mels, fmin, fmax: of the filters, in Hz.
         preemphasis: coefficient; 0 for none.
+        clip: whether what pre-emphasis lifts beyond [-1, 1] is cut.
         compression: of the mel magnitudes.
     """
 
@@ -130,6 +170,7 @@ class MelSpec:
     fmax: float
     compression: Compression
     preemphasis: float = 0.0
+    clip: bool = False
 
     @property
     def columns_per_second(self) -> float:
@@ -143,10 +184,14 @@ class MelSpec:
         """(M, F)."""
         return mel_basis(self.rate, self.n_fft, self.n_mels, self.fmin, self.fmax)
 
+    def emphasise(self, x: Tensor) -> Tensor:
+        """(..., S) -> (..., S): pre-emphasis, and the cut after it, where this front-end has them."""
+        x = preemphasis(x, self.preemphasis) if self.preemphasis else x
+        return x.clamp(-1, 1) if self.clip else x
+
     def magnitude(self, x: Tensor) -> Tensor:
         """(..., S) -> STFT magnitudes (..., F, T), after pre-emphasis."""
-        emphasised = preemphasis(x, self.preemphasis) if self.preemphasis else x
-        return stft_magnitude(emphasised, self.n_fft, self.hop, self.win)
+        return stft_magnitude(self.emphasise(x), self.n_fft, self.hop, self.win)
 
     def mel_magnitude(self, x: Tensor) -> Tensor:
         """(..., S) -> mel magnitudes (..., M, T), before compression."""
@@ -167,3 +212,13 @@ class MelSpec:
 
 WAV2LIP_MEL = MelSpec(16000, 800, 200, 800, 80, 55.0, 7600.0, DecibelRange(), preemphasis=0.97)
 """Wav2Lip's: 80 bands, 80 columns a second, features in [-4, 4]."""
+
+VCA_LRS_MEL = MelSpec(16000, 640, 160, 640, 80, 55.0, 7600.0, LogRange(), preemphasis=0.97, clip=True)
+"""VCA-GAN's on LRS2 and LRS3, and the LRW recogniser's: 100 columns a second, features in [-1, 1]. It expects a peak of
+0.9 (`peak_normalise`)."""
+
+VCA_GRID_MEL = MelSpec(16000, 640, 160, 640, 80, 55.0, 7500.0, LogRange(), preemphasis=0.97, clip=True)
+"""VCA-GAN's on GRID, and the GRID recogniser's."""
+
+MULTITASK_MEL = MelSpec(16000, 1024, 160, 640, 80, 55.0, 7500.0, LogRange(), preemphasis=0.97, clip=True)
+"""The multi-task lip-to-speech system's: a window of 640 samples in an FFT of 1024."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["PadMode", "inverse_preemphasis", "preemphasis", "stft", "stft_magnitude"]
+__all__ = ["PadMode", "inverse_preemphasis", "istft", "preemphasis", "stft", "stft_magnitude"]
 
 PadMode = Literal["reflect", "constant"]
 
@@ -69,3 +69,17 @@ def stft_magnitude(
 ) -> Tensor:
     """Magnitudes of `stft`; computed in float64 and given in the signal's type, so that they agree on any machine."""
     return stft(x.double(), n_fft, hop, win, center=center, pad_mode=pad_mode).abs().to(x.dtype)
+
+
+def istft(spectrum: Tensor, n_fft: int, hop: int, win: int | None = None, *, samples: int | None = None) -> Tensor:
+    """The signal (..., S) of a centred complex spectrum (..., F, T): least squares, by overlap-add over the sum of
+    squared windows (Griffin and Lim 1984).
+
+    Args:
+        samples: S; hop * (T - 1) where None.
+    """
+    win = n_fft if win is None else win
+    window = torch.hann_window(win, periodic=True, dtype=spectrum.real.dtype, device=spectrum.device)
+    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
+    x = torch.istft(flat, n_fft, hop, win, window, center=True, length=samples)
+    return x.reshape(*spectrum.shape[:-2], -1)
