@@ -4,6 +4,7 @@ running a line of what is in them, records of published weights (licence, paper,
 from __future__ import annotations
 
 from .average import average_states, last_epochs
+from .keys import check_keys
 from .model_dir import ModelDir, load_model_dir, save_model_dir
 from .reading import read_arrays_pickle, read_object, read_published
 from .records import WeightRecord, announce, available_models, find_record, identify, register
@@ -14,6 +15,7 @@ __all__ = [
     "announce",
     "available_models",
     "average_states",
+    "check_keys",
     "find_record",
     "identify",
     "last_epochs",
