@@ -1,4 +1,4 @@
-"""A whole pre-training step of Base: targets, predictions, losses, gradients, batch-norm statistics, teacher updates."""
+"""A whole pre-training step: targets, predictions, losses, gradients, batch-norm statistics, teacher updates."""
 
 from __future__ import annotations
 

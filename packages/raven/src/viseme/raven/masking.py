@@ -28,9 +28,9 @@ def span_mask(
     """Draw masked frames for a batch.
 
     A clip of n frames gets floor(mask_prob * n / mask_length + u) spans, u uniform in [0, 1); their starts are drawn
-    without replacement, spans may overlap. So `mask_prob` is the masked share BEFORE overlap: 0.2 with spans of 3 masks
-    18.9 % of a long clip. (The paper's words, every frame a start with probability 0.2, would mask about half; published
-    code is followed.)
+    without replacement, spans may overlap. So `mask_prob` is the masked share BEFORE overlap: 0.2 with spans of 3
+    masks 18.9 % of a long clip. (The paper's words, every frame a start with probability 0.2, would mask about half;
+    published code is followed.)
 
     Args:
         lengths: frames of each clip.

@@ -1,4 +1,4 @@
-"""The losses: of pre-training (negative cosine to the teachers), of its probes, and of fine-tuning (hybrid CTC/attention).
+"""The losses: of pre-training (negative cosine to the teachers), its probes, and fine-tuning (hybrid CTC/attention).
 
 B clips, T frames, D channels, L tokens.
 """

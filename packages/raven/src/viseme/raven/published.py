@@ -1,4 +1,4 @@
-"""Published checkpoints become ours: what a file is told from its keys, geometry from its shapes, nothing from its name.
+"""Published checkpoints become ours: kinds are told from keys, geometry from shapes, nothing from file names.
 
 | kind             | keys                                                                                           |
 |------------------|------------------------------------------------------------------------------------------------|

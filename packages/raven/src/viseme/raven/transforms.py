@@ -60,8 +60,8 @@ def time_mask_spans(
 ) -> list[tuple[int, int]]:
     """Spans [start, stop) to zero, by the published law.
 
-    For each of ceil(length / stride) spans, t and w are drawn below `window`; none where t >= length; the start is drawn
-    below length - t; none where t = 0; the span is w long, cut at the end.
+    For each of ceil(length / stride) spans, t and w are drawn below `window`; none where t >= length; the start is
+    drawn below length - t; none where t = 0; the span is w long, cut at the end.
 
     Args:
         draw: `draw(n)` gives an integer in [0, n).

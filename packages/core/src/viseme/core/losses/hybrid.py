@@ -1,4 +1,4 @@
-"""The hybrid objective of recognisers: CTC on the encoder's frames, label-smoothed cross-entropy on the decoder's tokens.
+"""Recognisers' hybrid objective: CTC on the encoder's frames, label-smoothed cross-entropy on the decoder's tokens.
 
 loss = ctc_weight * CTC + (1 - ctc_weight) * attention   (Watanabe et al. 2017)
 

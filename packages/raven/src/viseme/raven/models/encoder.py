@@ -95,7 +95,7 @@ class EncoderConfig:
 
     @classmethod
     def preset(cls, name: str, modality: Modality, **changes: Any) -> EncoderConfig:
-        """`base`, `baseplus`, `large` (published); `small` (CPU minutes); `tiny` (tests); with single fields changed."""
+        """`base`, `baseplus`, `large` (published), `small` (CPU minutes), `tiny` (tests), with fields changed."""
         if name not in ENCODER_PRESETS:
             raise ConfigError("unknown geometry", expected=" or ".join(ENCODER_PRESETS), got=repr(name))
         return from_fields(cls, {"modality": modality, **ENCODER_PRESETS[name], **changes})
