@@ -11,6 +11,7 @@ from viseme.core.layers.conformer import AttentionKind, ConformerBlock, Conforme
 from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.feed_forward import FeedForward
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME, AudioFrontend, VisualFrontend
+from viseme.core.layers.hifigan import HiFiGANConfig, HiFiGANGenerator, UnitVocoder, UnitVocoderConfig
 from viseme.core.layers.language_model import TransformerLM
 from viseme.core.layers.masks import causal_mask, padding_mask
 from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
@@ -31,6 +32,8 @@ __all__ = [
     "ConvolutionModule",
     "DecoderBlock",
     "FeedForward",
+    "HiFiGANConfig",
+    "HiFiGANGenerator",
     "LegacyRelativeAttention",
     "MultiHeadAttention",
     "RelativeAttention",
@@ -40,6 +43,8 @@ __all__ = [
     "TransformerBlock",
     "TransformerDecoder",
     "TransformerLM",
+    "UnitVocoder",
+    "UnitVocoderConfig",
     "VisualFrontend",
     "causal_mask",
     "padding_mask",
