@@ -281,7 +281,7 @@ def test_training_on_an_empty_list(tmp_path: Path) -> None:
         ("optim.ctc_weight=2", "ctc_weight"),
         ("data.noise_kinds=[pop]", "white | pink | babble"),
         ("data.crop_size=97", "crop_size"),
-        ("data.modality_dropout={video: -1}", "modality"),
+        ("data.modality_dropout.video=-1", "modality"),
         ("data.batching=random", "batching"),
         ("model.dim=33", "heads"),
         ("data.units_model=some.model", "units_file"),

@@ -105,6 +105,7 @@ class DataConfig:
         num_workers: processes that read.
         cache_gb: memory for decoded clips.
         crop, frame_size, crop_size: see `InputConfig`.
+        time_masks: zero random spans in training (published).
         noise_file: noise for training audio.
         noise_kinds: noise to make instead: `white`, `pink`, `babble` (of other training clips).
         noise_snr_db: SNRs drawn from; null is clean.
@@ -135,10 +136,11 @@ class DataConfig:
     crop: str = "mediapipe"
     frame_size: int = 96
     crop_size: int = 88
+    time_masks: bool = True
     noise_file: str | None = None
     noise_kinds: list[str] = field(default_factory=list)
     noise_snr_db: list[Any] = field(default_factory=lambda: list(TRAINING_SNRS_DB))
-    modality_dropout: dict[str, float] = field(default_factory=dict)
+    modality_dropout: dict[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> InputConfig:
@@ -341,7 +343,9 @@ def training_loader(
 ) -> ClipLoader:
     """Augmented batches, shuffled, for one rank; see `ClipLoader` for resuming."""
     snrs = tuple(None if snr in (None, "null") else float(snr) for snr in config.noise_snr_db)
-    transform = RecognitionTransform(tokenizer, train=True, crop=config.crop_size, snrs_db=snrs)
+    transform = RecognitionTransform(
+        tokenizer, train=True, crop=config.crop_size, snrs_db=snrs, time_masks=config.time_masks
+    )
     clips: ClipDataset[RecognitionItem] = ClipDataset(
         manifest,
         ScaledTransform(config.inputs, transform),

@@ -47,6 +47,7 @@ class AVSRConfig:
         dropout: on every branch, embedding and feed-forward.
         attention_dropout: on the encoder's attention weights (the decoder's have `dropout`).
         frontend_widths: channels of the four ResNet stages.
+        audio_widths: the same of the audio front-end, where it differs; None: as `frontend_widths`.
         activation: of the ResNet: `swish`, `relu` or `prelu`.
         stem_activation: of the 3-D stem (v1 models: `swish` whatever the trunk has).
         fusion_hidden, fusion_norm: of the MLP that joins the two encoders.
@@ -70,6 +71,7 @@ class AVSRConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     frontend_widths: tuple[int, ...] = WIDTHS
+    audio_widths: tuple[int, ...] | None = None
     activation: Activation = "swish"
     stem_activation: Activation = "swish"
     fusion_hidden: int = 8192
@@ -78,6 +80,8 @@ class AVSRConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frontend_widths", tuple(self.frontend_widths))  # a list, read from a file
+        if self.audio_widths is not None:
+            object.__setattr__(self, "audio_widths", tuple(self.audio_widths))
         for name, choices in {
             "modality": get_args(Modality),
             "attention": get_args(AttentionKind),
@@ -87,8 +91,9 @@ class AVSRConfig:
         }.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"unknown {name}", expected=" or ".join(choices), got=repr(getattr(self, name)))
-        if len(self.frontend_widths) != len(WIDTHS):
-            raise ConfigError("frontend_widths must name four stages", got=self.frontend_widths)
+        for widths in (self.frontend_widths, self.audio_widths or WIDTHS):
+            if len(widths) != len(WIDTHS):
+                raise ConfigError("the widths of a front-end must name four stages", got=widths)
         if self.dim % self.heads or self.decoder_dim % self.decoder_heads:
             raise ConfigError(
                 "heads must divide the width",
@@ -135,7 +140,8 @@ class AVSRConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a configuration file."""
-        return {**dataclasses.asdict(self), "frontend_widths": list(self.frontend_widths)}
+        plain = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -203,7 +209,7 @@ class Branch(nn.Module):
         if modality == "video":
             self.frontend = VisualFrontend(config.activation, config.stem_activation, config.frontend_widths)
         else:
-            self.frontend = AudioFrontend(config.activation, config.frontend_widths)
+            self.frontend = AudioFrontend(config.activation, config.audio_widths or config.frontend_widths)
         self.proj_encoder = nn.Linear(self.frontend.features, config.dim)
         self.encoder = ConformerEncoder(
             config.dim,
@@ -365,16 +371,52 @@ class AVSRModel(nn.Module):
         assert use_B is not None
         return torch.where(use_B[:, None, None], encoded.memory, absent_BTD)
 
-    def forward(self, tokens_BL: Tensor, **inputs: Tensor | None) -> tuple[Encoded, Tensor]:
+    def encode_every_way(
+        self,
+        video: Tensor,
+        audio: Tensor,
+        *,
+        video_lengths_B: Tensor | None = None,
+        audio_lengths_B: Tensor | None = None,
+    ) -> Encoded:
+        """Read clips from video alone, from audio alone, and from both, computing each branch once.
+
+        Args: as `encode`, for a model with `optional_modalities`.
+
+        Returns:
+            `Encoded` of 3B clips: all from video, then all from audio, then all from both.
+
+        Raises:
+            ConfigError: the model cannot leave a modality out.
+        """
+        if not self.config.optional_modalities:
+            raise ConfigError("this model cannot leave a modality out: it has no optional_modalities")
+        seen = _encode_branch(self.video, video, video_lengths_B)
+        audio_frames_B = None if audio_lengths_B is None else audio_lengths_B // SAMPLES_PER_FRAME
+        heard = _encode_branch(self.audio, audio, audio_frames_B)
+        no_video = self.absent_video.to(seen.memory.dtype).expand_as(seen.memory)
+        no_audio = self.absent_audio.to(seen.memory.dtype).expand_as(seen.memory)
+        memory = self.fusion(
+            torch.cat((seen.memory, no_video, seen.memory)), torch.cat((no_audio, heard.memory, heard.memory))
+        )
+        mask = None if seen.mask is None else seen.mask.repeat(3, 1, 1)
+        return Encoded(memory, seen.lengths.repeat(3), mask)
+
+    def forward(self, tokens_BL: Tensor, *, every_way: bool = False, **inputs: Tensor | None) -> tuple[Encoded, Tensor]:
         """Encode, and decode teacher-forced: what training needs, in one call (so that DDP and `compile` see it).
 
         Args:
             tokens_BL: (B, L) sos and labels, padded with eos.
+            every_way: `encode_every_way` instead of `encode`: B becomes 3B below.
             inputs: as `encode`.
 
         Returns:
-            What `encode` returns, and the decoder's output before `decoder.output_layer` (B, L, D). Losses apply that
+            What was encoded, and the decoder's output before `decoder.output_layer` (B, L, D). Losses apply that
             layer and `ctc.ctc_lo` themselves, fused.
         """
-        encoded = self.encode(**inputs)
+        if every_way:
+            encoded = self.encode_every_way(**inputs)  # type: ignore[arg-type]
+            tokens_BL = tokens_BL.repeat(3, 1)
+        else:
+            encoded = self.encode(**inputs)
         return encoded, self.decoder.hidden(tokens_BL, encoded.memory, encoded.mask)

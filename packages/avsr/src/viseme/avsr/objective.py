@@ -43,18 +43,28 @@ class HybridObjective:
         ctc_weight: share of CTC, 0 to 1 (published: 0.1).
         label_smoothing: mass that the attention loss spreads over the wrong units.
         normalize: divide the attention loss by clips (`batch`, published) or by tokens (`length`).
+        distillation: where clips are read every way: weight of the divergence, frame by frame, of the CTC posteriors
+            from one modality from those from both (Zhao et al., "Hearing lips", AAAI 2020: frame-level distillation).
+            The lips learn where the words are from the sound.
     """
 
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: Literal["batch", "length"] = "batch"
+    distillation: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.ctc_weight <= 1:
             raise ConfigError("ctc_weight out of range", expected="0 to 1", got=self.ctc_weight)
 
     def __call__(
-        self, model: torch.nn.Module, targets_BL: Tensor, target_lengths_B: Tensor, **inputs: Tensor | None
+        self,
+        model: torch.nn.Module,
+        targets_BL: Tensor,
+        target_lengths_B: Tensor,
+        *,
+        every_way: bool = False,
+        **inputs: Tensor | None,
     ) -> Losses:
         """Run the model teacher-forced and score it.
 
@@ -62,15 +72,20 @@ class HybridObjective:
             model: an `AVSRModel`, possibly wrapped (DDP, compile): only its call is used for the forward pass.
             targets_BL: (B, L) labels padded with -1.
             target_lengths_B: (B,) labels of each clip.
+            every_way: read every clip from video, from audio and from both; all three count alike.
             inputs: as `AVSRModel.encode`.
         """
         network = _unwrap(model)
         eos = network.config.eos
         tokens_BL, wanted_BL = decoder_targets(targets_BL, eos, eos, IGNORE)
-        encoded, hidden_BLD = model(tokens_BL, **inputs)
+        encoded, hidden_BLD = model(tokens_BL, every_way=every_way, **inputs)
+        if every_way:
+            targets_BL, wanted_BL = targets_BL.repeat(3, 1), wanted_BL.repeat(3, 1)
+            target_lengths_B = target_lengths_B.repeat(3)
         head = network.ctc
+        memory_BTD = head.dropout(encoded.memory)
         ctc = linear_ctc_loss(
-            head.dropout(encoded.memory),
+            memory_BTD,
             head.ctc_lo.weight,
             head.ctc_lo.bias,
             targets_BL,
@@ -80,8 +95,25 @@ class HybridObjective:
         )
         logits_BLV = network.decoder.output_layer(hidden_BLD)
         att = label_smoothed_ce(logits_BLV, wanted_BL, self.label_smoothing, IGNORE, self.normalize)
+        loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * att
+        if every_way and self.distillation:
+            loss = loss + self.distillation * _divergence_from_both(head.ctc_lo(memory_BTD), encoded.mask)
         accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
-        return Losses(self.ctc_weight * ctc + (1 - self.ctc_weight) * att, ctc.detach(), att.detach(), accuracy)
+        return Losses(loss, ctc.detach(), att.detach(), accuracy)
+
+
+def _divergence_from_both(logits_BTV: Tensor, mask: Tensor | None) -> Tensor:
+    """KL divergence of the posteriors from both modalities to those from one, summed over frames, mean over readings.
+
+    Args:
+        logits_BTV: of B = 3 x clips readings: video, audio, both.
+        mask: (B, 1, T), True on a clip's own frames.
+    """
+    video, audio, both = logits_BTV.float().log_softmax(-1).chunk(3)
+    teacher = both.detach()
+    frames = torch.ones_like(teacher[..., 0]) if mask is None else mask[: len(teacher), 0].float()
+    apart = [(teacher.exp() * (teacher - student)).sum(-1) for student in (video, audio)]
+    return ((apart[0] + apart[1]) * frames).sum() / (2 * len(teacher))
 
 
 def _unwrap(model: torch.nn.Module) -> AVSRModel:

@@ -1,11 +1,13 @@
 """The LightningModule: objective, optimiser, schedule, what is logged.
 
 Logged each step: `loss`, `loss_ctc`, `loss_att`, `decoder_acc`; at validation the same with `_val`, and `wer_val` from
-greedy CTC. A batch is core's `RecognitionBatch`.
+greedy CTC (with `wer_video_val` and `wer_audio_val` for models that also read from one modality). A batch is core's
+`RecognitionBatch`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from viseme.avsr.model import AVSRModel
+from viseme.avsr.model import AVSRModel, Encoded
 from viseme.avsr.objective import HybridObjective, Losses
 from viseme.core.data.recognition import RecognitionBatch
 from viseme.core.decoding import ctc_greedy
@@ -34,7 +36,7 @@ class OptimConfig:
         betas, eps, weight_decay: of AdamW; the decay is on all parameters, as published.
         warmup_epochs: length of the warm-up; fractions allowed.
         schedule: `fixed`, `current` or `v1`; see `viseme.core.training.schedules`.
-        ctc_weight, label_smoothing, normalize: see `HybridObjective`.
+        ctc_weight, label_smoothing, normalize, distillation: see `HybridObjective`.
     """
 
     lr: float = 1e-3
@@ -46,23 +48,28 @@ class OptimConfig:
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: str = "batch"
+    distillation: float = 0.0
 
     @property
     def objective(self) -> HybridObjective:
-        return HybridObjective(self.ctc_weight, self.label_smoothing, self.normalize)  # type: ignore[arg-type]
+        normalize: Any = self.normalize
+        return HybridObjective(self.ctc_weight, self.label_smoothing, normalize, self.distillation)
 
 
 @dataclass(frozen=True)
 class ModalityDropout:
-    """How an audio-visual model is taught to do with one modality: what each batch gets to see.
+    """How an audio-visual model is taught to do with one modality.
 
     Attributes:
-        video, audio, both: relative frequencies.
+        video, audio, both: how often a batch shows what, relatively.
+        every_way: instead of drawing, read every batch in all three ways. A branch is computed once for the two ways
+            that need it, so this costs as much as showing both, and every step teaches all three.
     """
 
     video: float = 0.0
     audio: float = 0.0
     both: float = 1.0
+    every_way: bool = False
 
     def __post_init__(self) -> None:
         if min(self.video, self.audio, self.both) < 0 or self.video + self.audio + self.both <= 0:
@@ -70,7 +77,7 @@ class ModalityDropout:
 
     @property
     def active(self) -> bool:
-        return self.video > 0 or self.audio > 0
+        return self.every_way or self.video > 0 or self.audio > 0
 
     def draw(self) -> tuple[bool, bool]:
         """(use video, use audio) of a batch, from torch's global generator, which every training step seeds."""
@@ -106,26 +113,37 @@ class AVSRTask(lightning.LightningModule):
         if self.modality_dropout.active and not model.config.optional_modalities:
             raise ConfigError("modality dropout needs a model with optional_modalities")
         self._references: list[str] = []
-        self._hypotheses: list[str] = []
+        self._hypotheses: defaultdict[str, list[str]] = defaultdict(list)
 
     def training_step(self, batch: RecognitionBatch, batch_index: int) -> Tensor:
-        losses = self._losses(batch, self._shown(batch))
+        losses = self._losses(batch, self._shown(batch), every_way=self.modality_dropout.every_way)
         self._log(losses, "", len(batch["ids"]))
         return losses.loss
 
     def validation_step(self, batch: RecognitionBatch, batch_index: int) -> None:
         inputs = model_inputs(batch)
         self._log(self._losses(batch, inputs), "_val", len(batch["ids"]))
-        encoded = self.model.encode(**inputs)
-        found = ctc_greedy(self.model.ctc(encoded.memory), encoded.lengths)
-        self._hypotheses += [self.tokenizer.decode(ids) for ids in found]
+        for way, encoded in self._ways(inputs).items():
+            found = ctc_greedy(self.model.ctc(encoded.memory), encoded.lengths)
+            self._hypotheses[way] += [self.tokenizer.decode(ids) for ids in found]
         self._references += batch["texts"]
 
     def on_validation_epoch_end(self) -> None:
         if any(text.split() for text in self._references):
-            rate = word_error_rate(self._references, self._hypotheses).rate
-            self.log("wer_val", rate, prog_bar=True, sync_dist=True)
-        self._references, self._hypotheses = [], []
+            for way, hypotheses in self._hypotheses.items():
+                rate = word_error_rate(self._references, hypotheses).rate
+                own = way == self.model.config.modality
+                self.log("wer_val" if own else f"wer_{way}_val", rate, prog_bar=own, sync_dist=True)
+        self._references, self._hypotheses = [], defaultdict(list)
+
+    def _ways(self, inputs: dict[str, Tensor | None]) -> dict[str, Encoded]:
+        """A batch encoded in every way that the model reads it."""
+        config = self.model.config
+        if not config.optional_modalities:
+            return {config.modality: self.model.encode(**inputs)}
+        every = self.model.encode_every_way(**inputs)  # type: ignore[arg-type]
+        parts = zip(every.memory.chunk(3), every.lengths.chunk(3), strict=True)
+        return {way: Encoded(*part, None) for way, part in zip(("video", "audio", "audiovisual"), parts, strict=True)}
 
     def _shown(self, batch: RecognitionBatch) -> dict[str, Tensor | None]:
         """The batch's inputs after modality dropout.
@@ -134,7 +152,7 @@ class AVSRTask(lightning.LightningModule):
         processes it is computed and covered all the same: DDP waits for the gradient of every parameter.
         """
         inputs = model_inputs(batch)
-        if not self.modality_dropout.active:
+        if self.modality_dropout.every_way or not self.modality_dropout.active:
             return inputs
         use = dict(zip(("video", "audio"), self.modality_dropout.draw(), strict=True))
         for name, used in use.items():
@@ -145,8 +163,8 @@ class AVSRTask(lightning.LightningModule):
                 inputs[name] = inputs[f"{name}_lengths_B"] = None
         return inputs
 
-    def _losses(self, batch: RecognitionBatch, inputs: dict[str, Tensor | None]) -> Losses:
-        return self.objective(self.model, batch["targets"], batch["target_lengths"], **inputs)
+    def _losses(self, batch: RecognitionBatch, inputs: dict[str, Tensor | None], *, every_way: bool = False) -> Losses:
+        return self.objective(self.model, batch["targets"], batch["target_lengths"], every_way=every_way, **inputs)
 
     def _log(self, losses: Losses, suffix: str, clips: int) -> None:
         named = {"loss": losses.loss.detach(), "loss_ctc": losses.ctc, "loss_att": losses.att}

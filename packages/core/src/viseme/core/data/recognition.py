@@ -28,6 +28,8 @@ from viseme.core.errors import DataError
 from viseme.core.text import Tokenizer
 from viseme.core.types import Clip
 
+VIDEO_MASK, AUDIO_MASK = 10, 6400  # frames, samples: widest span that a time mask zeroes (published)
+
 __all__ = ["RecognitionBatch", "RecognitionItem", "RecognitionTransform", "collate_recognition"]
 
 
@@ -72,6 +74,8 @@ class RecognitionTransform:
         crop: height and width of the network's input.
         noise: noise to add; None adds none.
         snrs_db: training: the SNRs to draw from.
+        time_masks: training: zero random spans. (The published spans, up to 0.4 s in each second, swallow
+            whole words of very short sentences.)
         snr_db: evaluation: the SNR of the noise; None for clean.
     """
 
@@ -80,6 +84,7 @@ class RecognitionTransform:
     crop: int = 88
     noise: NoiseBank | None = None
     snrs_db: Sequence[float | None] = field(default=TRAINING_SNRS_DB)
+    time_masks: bool = True
     snr_db: float | None = None
 
     def __call__(self, clip: Clip, row: ManifestRow, generator: torch.Generator) -> RecognitionItem:
@@ -96,7 +101,8 @@ class RecognitionTransform:
             if clip.video is not None:
                 samples = match_audio(samples, len(clip.video.frames))
             if self.train:
-                audio = audio_train(samples, generator, noise=self.noise, snrs_db=self.snrs_db)
+                window = AUDIO_MASK if self.time_masks else 0
+                audio = audio_train(samples, generator, noise=self.noise, snrs_db=self.snrs_db, mask_window=window)
             else:
                 audio = audio_eval(samples, noise=self.noise, snr_db=self.snr_db, generator=generator)
         return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64))
