@@ -1,0 +1,124 @@
+"""Both systems whole: what a model directory holds, and one pass from lips to mel.
+
+B clips, T frames at 25 Hz, D features, S = 4T mel columns at 100 Hz.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from viseme.lip2speech.models.config import ModelConfig, MultitaskConfig, VCAConfig
+from viseme.lip2speech.models.discriminators import Discriminator, SyncDiscriminator
+from viseme.lip2speech.models.generator import Generator, Postnet
+from viseme.lip2speech.models.multitask import CTCLayer, MelHead, MultitaskVisualFront, SpeakerEncoder
+from viseme.lip2speech.models.visual import VisualFront
+
+__all__ = ["MultitaskModel", "VCAGAN", "VCASpeech", "build_model"]
+
+
+class VCASpeech(NamedTuple):
+    """What VCA-GAN's inference gives: mel (B, 1, 80, S) and linear spectrogram (B, 1, bins, S), and both passes."""
+
+    mel: Tensor
+    spectrogram: Tensor
+    direct: Tensor
+    flipped: Tensor | None
+
+
+class VCAGAN(nn.Module):
+    """VCA-GAN with its critics.
+
+    Attributes:
+        config: its configuration.
+        visual_front, generator, postnet: what speaks.
+        discriminators: coarse, middle, fine.
+        sync_discriminator: lips against mel.
+    """
+
+    def __init__(self, config: VCAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual_front = VisualFront(config.widths, config.gru_layers, config.dropout)
+        self.generator = Generator(config.features, config.generator, config.noise, config.attention)
+        self.postnet = Postnet(config.mel_spec.n_mels, config.bins, config.postnet)
+        self.discriminators = nn.ModuleList(
+            Discriminator(blocks, config.features, config.discriminator, config.discriminator_limit)
+            for blocks in (2, 3, 4)
+        )
+        self.sync_discriminator = SyncDiscriminator(config.sync, config.features, config.temperature)
+
+    def speaking(self) -> list[nn.Module]:
+        """The parts that the generator's optimiser moves, and that inference needs."""
+        return [self.visual_front, self.generator, self.postnet]
+
+    def judging(self) -> list[nn.Module]:
+        """The parts that the discriminators' optimiser moves."""
+        return [*self.discriminators, self.sync_discriminator]
+
+    @torch.no_grad()
+    def speak(
+        self,
+        video_B1THW: Tensor,
+        lengths_B: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        flipped_noise: Tensor | None = None,
+        flip: bool = True,
+    ) -> VCASpeech:
+        """Inference as published: the mean of the mels of the lips and of their mirror image, and the postnet on it.
+
+        Args:
+            noise, flipped_noise: of the two passes, (B, channels, 20, T); drawn where None.
+            flip: whether there is a second pass.
+        """
+        direct = self._mel(video_B1THW, lengths_B, noise)
+        flipped = self._mel(video_B1THW.flip(-1), lengths_B, flipped_noise) if flip else None
+        mel = direct if flipped is None else (direct + flipped) / 2
+        return VCASpeech(mel, self.postnet(mel), direct, flipped)
+
+    def _mel(self, video_B1THW: Tensor, lengths_B: Tensor | None, noise: Tensor | None) -> Tensor:
+        local_BTD, global_BDT = self.visual_front(video_B1THW)
+        return self.generator(local_BTD, global_BDT, lengths_B, noise).fine
+
+
+class MultitaskModel(nn.Module):
+    """The multi-task system.
+
+    Attributes:
+        config: its configuration.
+        visual_front, speaker, mel_head: what speaks.
+        ctc: the text branch.
+    """
+
+    def __init__(self, config: MultitaskConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual_front = MultitaskVisualFront(
+            config.widths,
+            config.dim,
+            config.layers,
+            config.heads,
+            kernel=config.kernel,
+            expansion=config.expansion,
+            reduction=config.reduction,
+            dropout=config.dropout,
+            conformer_dropout=config.conformer_dropout,
+            published_padding=config.published_padding,
+        )
+        self.ctc = CTCLayer(config.dim, config.vocabulary)
+        one, two, three = config.speaker
+        self.speaker = SpeakerEncoder(config.mel_spec.n_mels, (one, two, three), config.dim)
+        self.mel_head = MelHead(config.dim, config.head, config.mel_spec.n_mels)
+
+    @torch.no_grad()
+    def speak(self, video_B1THW: Tensor, prompt_B1FP: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Mel (B, 1, 80, S) of lips in the voice of a mel prompt (B, 1, 80, P)."""
+        return self.mel_head(self.visual_front(video_B1THW, lengths_B), self.speaker(prompt_B1FP))
+
+
+def build_model(config: ModelConfig) -> VCAGAN | MultitaskModel:
+    """A fresh model of either system."""
+    return VCAGAN(config) if isinstance(config, VCAConfig) else MultitaskModel(config)
