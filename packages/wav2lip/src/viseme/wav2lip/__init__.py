@@ -1,0 +1,1 @@
+"""Wav2Lip: lips that follow any speech."""

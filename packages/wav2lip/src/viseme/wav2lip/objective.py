@@ -1,0 +1,87 @@
+"""Losses of the three recipes, each one function, and their sum.
+
+B clips, T frames of a window, S pixels, D embedding.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from viseme.wav2lip.models.discriminator import QualityDiscriminator
+from viseme.wav2lip.models.expert import SyncExpert
+
+__all__ = [
+    "CHANCE_LOSS",
+    "adversarial_loss",
+    "cosine_bce",
+    "cosine_score",
+    "discriminator_losses",
+    "generator_total",
+    "lower_halves",
+    "reconstruction_loss",
+    "sync_loss",
+]
+
+CHANCE_LOSS = 0.6931
+"""ln 2: the expert's loss when it answers one half to everything."""
+
+
+def cosine_score(audio_BD: Tensor, face_BD: Tensor) -> Tensor:
+    """Cosine of the embeddings, (B,)."""
+    return F.cosine_similarity(audio_BD, face_BD)
+
+
+def cosine_bce(audio_BD: Tensor, face_BD: Tensor, target_B1: Tensor) -> Tensor:
+    """Binary cross entropy of the cosine, mean over the batch; logarithms are clamped at -100.
+
+    Embeddings without negative components have a cosine in [0, 1]; rounding can leave it, which is clamped here.
+    """
+    score = cosine_score(audio_BD.float(), face_BD.float()).clamp(0.0, 1.0)
+    return F.binary_cross_entropy(score[:, None], target_B1.float())
+
+
+def lower_halves(faces_B3TSS: Tensor) -> Tensor:
+    """Lower halves of a window, frames stacked on channels frame by frame: (B,3T,S/2,S)."""
+    half = faces_B3TSS[:, :, :, faces_B3TSS.shape[3] // 2 :]
+    return half.transpose(1, 2).flatten(1, 2)
+
+
+def sync_loss(expert: SyncExpert, mel_B1MT: Tensor, generated_B3TSS: Tensor) -> Tensor:
+    """How far the expert is from calling the generated window in sync. The expert's mode is the caller's choice: in
+    train mode, as published, it uses the batch's statistics and moves its running ones."""
+    audio_BD, face_BD = expert(mel_B1MT, lower_halves(generated_B3TSS))
+    return cosine_bce(audio_BD, face_BD, audio_BD.new_ones(len(audio_BD), 1))
+
+
+def reconstruction_loss(generated: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error over all pixels of all frames."""
+    return F.l1_loss(generated, target)
+
+
+def _bce(probabilities: Tensor, value: float) -> Tensor:
+    return F.binary_cross_entropy(probabilities.float(), probabilities.new_full(probabilities.shape, value).float())
+
+
+def adversarial_loss(discriminator: QualityDiscriminator, generated_B3TSS: Tensor) -> Tensor:
+    """How far the discriminator is from calling the generated frames photographs."""
+    return _bce(discriminator(generated_B3TSS), 1.0)
+
+
+def discriminator_losses(
+    discriminator: QualityDiscriminator, target_B3TSS: Tensor, generated_B3TSS: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(real, fake): the discriminator's own losses; the generated frames get no gradient."""
+    return _bce(discriminator(target_B3TSS), 1.0), _bce(discriminator(generated_B3TSS.detach()), 0.0)
+
+
+def generator_total(
+    reconstruction: Tensor,
+    sync: Tensor | float,
+    adversarial: Tensor | float,
+    sync_weight: float,
+    adversarial_weight: float,
+) -> Tensor:
+    """sync_weight * sync + adversarial_weight * adversarial + the rest * reconstruction."""
+    rest = 1.0 - sync_weight - adversarial_weight
+    return sync_weight * sync + adversarial_weight * adversarial + rest * reconstruction

@@ -1,0 +1,122 @@
+"""Whole optimisation steps of the recipes, as plain functions: the tasks call them, and parity is pinned on them.
+
+B clips, T frames of a window, S pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from viseme.wav2lip.models.discriminator import QualityDiscriminator
+from viseme.wav2lip.models.expert import SyncExpert
+from viseme.wav2lip.models.generator import Wav2LipGenerator
+from viseme.wav2lip.objective import (
+    adversarial_loss,
+    cosine_bce,
+    discriminator_losses,
+    generator_total,
+    reconstruction_loss,
+    sync_loss,
+)
+
+__all__ = ["GANOutcome", "Optimizer", "expert_step", "gan_step", "generator_losses"]
+
+
+class Optimizer(Protocol):
+    """A torch optimiser, or Lightning's wrapper of one."""
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> object: ...
+
+
+@dataclass(frozen=True)
+class GANOutcome:
+    """What a step of the generator recipes gave: named losses (before the step), and the generated windows."""
+
+    losses: dict[str, Tensor]
+    generated: Tensor
+
+
+def _backward(loss: Tensor) -> None:
+    loss.backward()
+
+
+def expert_step(
+    expert: SyncExpert,
+    optimizer: Optimizer,
+    batch: Mapping[str, Tensor],
+    backward: Callable[[Tensor], None] = _backward,
+) -> Tensor:
+    """One step of the expert on `x` (B,3T,S/2,S), `mel` (B,1,80,16), `y` (B,1); returns its loss."""
+    loss = cosine_bce(*expert(batch["mel"], batch["x"]), batch["y"])
+    optimizer.zero_grad()
+    backward(loss)
+    optimizer.step()
+    return loss.detach()
+
+
+def generator_losses(
+    generator: Wav2LipGenerator,
+    expert: SyncExpert,
+    discriminator: QualityDiscriminator | None,
+    batch: Mapping[str, Tensor],
+    *,
+    sync_weight: float,
+    adversarial_weight: float,
+    always_sync: bool = False,
+) -> GANOutcome:
+    """The generator's losses on a batch of `generator_sample`s; a loss of weight 0 is not computed.
+
+    Args:
+        always_sync: compute the sync loss whatever its weight (validation).
+    """
+    generated = generator(batch["indiv_mels"], batch["x"])
+    zero = generated.new_zeros(())
+    sync = sync_loss(expert, batch["mel"], generated) if sync_weight > 0 or always_sync else zero
+    adversarial = zero
+    if discriminator is not None and adversarial_weight > 0:
+        adversarial = adversarial_loss(discriminator, generated)
+    l1 = reconstruction_loss(generated, batch["y"])
+    total = generator_total(l1, sync, adversarial, sync_weight, adversarial_weight if discriminator is not None else 0)
+    losses = {"loss": total, "loss_l1": l1, "loss_sync": sync, "loss_adversarial": adversarial}
+    return GANOutcome(losses, generated)
+
+
+def gan_step(
+    generator: Wav2LipGenerator,
+    expert: SyncExpert,
+    discriminator: QualityDiscriminator | None,
+    generator_optimizer: Optimizer,
+    discriminator_optimizer: Optimizer | None,
+    batch: Mapping[str, Tensor],
+    *,
+    sync_weight: float,
+    adversarial_weight: float,
+    backward: Callable[[Tensor], None] = _backward,
+) -> GANOutcome:
+    """One step of the generator, then one of the discriminator (if any) on the frames generated before it.
+
+    The expert is frozen by the caller; its mode is the caller's choice too.
+    """
+    outcome = generator_losses(
+        generator, expert, discriminator, batch, sync_weight=sync_weight, adversarial_weight=adversarial_weight
+    )
+    generator_optimizer.zero_grad()
+    backward(outcome.losses["loss"])
+    generator_optimizer.step()
+    losses = dict(outcome.losses)
+    if discriminator is not None and discriminator_optimizer is not None:
+        discriminator_optimizer.zero_grad()  # of what the generator's step left there
+        real, fake = discriminator_losses(discriminator, batch["y"], outcome.generated)
+        backward(real)
+        backward(fake)
+        discriminator_optimizer.step()
+        losses |= {"loss_real": real, "loss_fake": fake}
+    with torch.no_grad():
+        return GANOutcome({name: loss.detach() for name, loss in losses.items()}, outcome.generated.detach())

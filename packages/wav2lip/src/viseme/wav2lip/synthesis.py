@@ -1,0 +1,88 @@
+"""Generated faces from crops and sound: what every command does between decoding and pasting.
+
+S pixels of the network, M spectrogram columns, T frames. Frames are BGR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from viseme.core.errors import DataError
+from viseme.core.signal import WAV2LIP_MEL
+from viseme.wav2lip.geometry import batched, face_inputs, paste
+from viseme.wav2lip.models.generator import Wav2LipGenerator
+from viseme.wav2lip.windows import cut_windows, frame_index, inference_starts
+
+__all__ = ["generate_faces", "published_frames", "spectrogram"]
+
+
+def spectrogram(samples: Tensor) -> np.ndarray:
+    """(80, M) of sound (S,) at 16 kHz in [-1, 1].
+
+    Raises:
+        DataError: not a number among the samples, or too few of them.
+    """
+    if not bool(torch.isfinite(samples).all()):
+        raise DataError("the sound has values that are not numbers")
+    if len(samples) <= WAV2LIP_MEL.n_fft // 2:
+        raise DataError(
+            "the sound is too short", expected=f"more than {WAV2LIP_MEL.n_fft // 2} samples", got=len(samples)
+        )
+    return WAV2LIP_MEL(samples).numpy()
+
+
+@torch.inference_mode()
+def generate_faces(
+    generator: Wav2LipGenerator, faces_TSS6: np.ndarray, windows_TMN: np.ndarray, device: str | torch.device = "cpu"
+) -> np.ndarray:
+    """Generated faces (T, S, S, 3) float32 in (0, 255) for network inputs and spectrogram windows (T, 80, 16)."""
+    faces = torch.from_numpy(faces_TSS6).permute(0, 3, 1, 2)  # channels last in memory, which convolutions like
+    mel = torch.from_numpy(np.ascontiguousarray(windows_TMN))[:, None]
+    parameter = next(generator.parameters())
+    out = generator(mel.to(device, parameter.dtype), faces.to(device, parameter.dtype))
+    return (out.permute(0, 2, 3, 1).float() * 255).cpu().numpy()
+
+
+def published_frames(
+    generator: Wav2LipGenerator,
+    frames: Sequence[np.ndarray] | np.ndarray,
+    samples: Tensor,
+    fps: float,
+    coords: np.ndarray,
+    *,
+    batch_size: int = 128,
+    static: bool = False,
+    device: str | torch.device = "cpu",
+) -> Iterator[np.ndarray]:
+    """Output frames of the published inference command.
+
+    Args:
+        frames: all source frames, (T, H, W, 3) BGR.
+        samples: (S,) at 16 kHz.
+        fps: of the frames.
+        coords: y1, y2, x1, x2 of each source frame's face.
+        batch_size: frames at once.
+        static: the first frame only.
+
+    Yields:
+        BGR frames: as many as there are windows, which is about 0.1 s less than the sound (see `inference_starts`).
+    """
+    mel = spectrogram(samples)
+    starts = inference_starts(mel.shape[1], fps)
+    index = [0] * len(starts) if static else frame_index(len(frames), len(starts))
+    size = generator.config.image_size
+    windows = cut_windows(mel, starts)
+    for places in batched(len(starts), batch_size):
+        crops = [_crop(frames[index[i]], coords[index[i]]) for i in places]
+        made = generate_faces(generator, face_inputs(crops, size), windows[places.start : places.stop], device)
+        for i, prediction in zip(places, made):
+            yield paste(prediction, frames[index[i]], coords[index[i]])
+
+
+def _crop(frame: np.ndarray, coords: Sequence[int]) -> np.ndarray:
+    y1, y2, x1, x2 = coords
+    return frame[y1:y2, x1:x2]
