@@ -5,19 +5,20 @@ from __future__ import annotations
 import harness
 import pytest
 import torch
-from raven_answers import SYSTEM, converted, given, weights
+from raven_answers import SYSTEM, check_geometry, converted, given, weights
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from viseme.core.losses import IGNORE, decoder_targets
 from viseme.core.losses.hybrid import hybrid_losses
 from viseme.raven.published import convert, kind_of
 
 
-def watch(compare: harness.Comparison, name: str, module: nn.Module, first: bool = False) -> None:
+def watch(compare: harness.Comparison, name: str, module: nn.Module, first: bool = False) -> RemovableHandle:
     def hook(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
         compare.check(name, output[0] if first else output)
 
-    module.register_forward_hook(hook)
+    return module.register_forward_hook(hook)
 
 
 @pytest.mark.heavy
@@ -27,9 +28,11 @@ def test_recogniser(name: str, entry: dict) -> None:
     compare, config = harness.Comparison(SYSTEM, entry), entry["config"]
     model = converted(entry).build()
     x, lengths, labels = given(entry, config["modality"]), given(entry, "lengths"), given(entry, "labels")
-    watch(compare, "frontend", model.encoder.frontend)
-    watch(compare, "embed", model.encoder.embed, first=True)
-    watch(compare, "layer0", model.encoder.encoders[0])
+    handles = [
+        watch(compare, "frontend", model.encoder.frontend),
+        watch(compare, "embed", model.encoder.embed, first=True),
+        watch(compare, "layer0", model.encoder.encoders[0]),
+    ]
     tokens, wanted = decoder_targets(labels, config["sos"], config["eos"], config["ignore"])
     compare.check("ys_in", tokens)
     compare.check("ys_out", wanted)
@@ -59,8 +62,9 @@ def test_recogniser(name: str, entry: dict) -> None:
         compare.check(key, value)
     one = config["single"]
     frames = int(lengths[one]) * (1 if config["modality"] == "video" else 640)
-    alone = convert(weights(entry), decoder_heads=config["geometry"]["decoder_heads"]).build()
-    encoded_alone = alone.encode(x[one : one + 1, :frames])
+    for handle in handles:
+        handle.remove()
+    encoded_alone = model.encode(x[one : one + 1, :frames])
     assert encoded_alone.mask is None
     compare.check("encoder_out_item1_alone", encoded_alone.memory)
     compare.finish()
@@ -76,8 +80,6 @@ def test_key_lists(name: str, entry: dict) -> None:
         for key, spec in keys.items()
         if key.startswith(prefix)
     }
-    from raven_answers import check_geometry
-
     found = convert(state, decoder_heads=entry["config"]["geometry"]["decoder_heads"])
     check_geometry(found, entry["config"])
     assert found.state.keys() == state.keys()

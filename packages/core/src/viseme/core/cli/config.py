@@ -7,14 +7,16 @@ import importlib.resources
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from viseme.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["compose", "config_dir", "config_keys", "config_options"]
+__all__ = ["compose", "config_dir", "config_keys", "config_options", "typed"]
+
+T = TypeVar("T")
 
 
 def config_dir(package: str) -> Path:
@@ -23,6 +25,23 @@ def config_dir(package: str) -> Path:
     if not path.is_dir():
         raise ConfigError("the package has no conf/ directory", path=path)
     return path
+
+
+def typed(kind: type[T], cfg: Any) -> T:
+    """A group of a configuration as the dataclass that describes it.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(made, kind)
+    return made
 
 
 def compose(

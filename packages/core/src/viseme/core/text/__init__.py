@@ -3,6 +3,8 @@ sub-words, characters, words) that live in model directories as `tokenizer.yaml`
 
 from __future__ import annotations
 
+from viseme.core.text.listed import ListedUnits
+from viseme.core.text.making import make_tokenizer
 from viseme.core.text.normalise import NORMALISERS, normalise
 from viseme.core.text.storage import TOKENIZER_FILE, load_tokenizer
 from viseme.core.text.tokenizers import CharUnits, SentencePieceUnits, Tokenizer, UnitTokenizer, WordUnits
@@ -18,6 +20,8 @@ __all__ = [
     "SentencePieceUnits",
     "CharUnits",
     "WordUnits",
+    "ListedUnits",
+    "make_tokenizer",
     "train_sentencepiece",
     "load_tokenizer",
     "TOKENIZER_FILE",

@@ -9,12 +9,13 @@ from omegaconf import OmegaConf
 
 from viseme.core.errors import CheckpointError
 from viseme.core.files import write_text_atomic
+from viseme.core.text.listed import ListedUnits
 from viseme.core.text.tokenizers import CharUnits, SentencePieceUnits, UnitTokenizer, WordUnits
 
 __all__ = ["TOKENIZER_FILE", "load_tokenizer", "save_tokenizer"]
 
 TOKENIZER_FILE = "tokenizer.yaml"
-_KINDS: dict[str, type[UnitTokenizer]] = {cls.kind: cls for cls in (SentencePieceUnits, CharUnits, WordUnits)}
+_KINDS: dict[str, type[UnitTokenizer]] = {cls.kind: cls for cls in (SentencePieceUnits, CharUnits, WordUnits, ListedUnits)}
 
 
 def _sha256(path: Path) -> str:
