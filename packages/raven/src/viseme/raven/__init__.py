@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from viseme.core import __version__
 
 if TYPE_CHECKING:
-    from viseme.raven.pipeline import Features, RAVEn, Search, Transcript
-
     from viseme.raven.models.encoder import Encoder, EncoderConfig
     from viseme.raven.models.pretraining import PretrainConfig, Pretrainer
     from viseme.raven.models.recogniser import Recogniser, RecogniserConfig
+    from viseme.raven.pipeline import Features, RAVEn, Search, Transcript
 
 __all__ = [
     "RAVEn",

@@ -7,22 +7,23 @@ anything else comes as a manifest. B clips, T frames at 25 Hz, S samples at 16 k
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.data.batching import BatchSampler
-from viseme.core.data.dataset import ClipDataset
+from viseme.core.data.dataset import ClipDataset, Item
 from viseme.core.data.labels import LabelRow, read_labels
 from viseme.core.data.lists import find_list, is_manifest, usable_rows
 from viseme.core.data.loader import ClipLoader
-from viseme.core.data.recognition import RecognitionItem, collate_recognition
 from viseme.core.data.transforms import match_audio
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.faces import CropVariant
@@ -31,7 +32,16 @@ from viseme.core.text import Tokenizer, make_tokenizer
 from viseme.core.types import Clip
 from viseme.raven.transforms import TimeMask, audio_input, video_input_eval, video_input_train
 
-__all__ = ["DataConfig", "InputConfig", "RavenTransform", "read_list", "training_loader", "units_of", "validation_loader"]
+__all__ = [
+    "Batch",
+    "DataConfig",
+    "InputConfig",
+    "RavenTransform",
+    "read_list",
+    "training_loader",
+    "units_of",
+    "validation_loader",
+]
 
 FPS, RATE = 25, 16000
 TOKENS = "tokens"
@@ -265,8 +275,59 @@ def fitting(manifest: Manifest, frames_per_batch: int, *, shortest: int = 1) -> 
 
 
 @dataclass(frozen=True)
+class ClipItem:
+    """One clip: video (T, 1, H, W), audio (S, 1) with S = 640 T, targets (L,) int64."""
+
+    video: Tensor | None
+    audio: Tensor | None
+    targets: Tensor
+
+
+class Batch(TypedDict, total=False):
+    """Clips padded to the longest: inputs with 0, targets with -1. A stream that was not read has no key.
+
+    Keys:
+        video (B, T, 1, H, W), audio (B, 640 T, 1), lengths (B,) in frames of 40 ms;
+        targets (B, L) int64, target_lengths (B,);
+        ids, texts: of each clip;
+        replaced: (id, reason) of each clip that could not be read and was replaced.
+    """
+
+    video: Tensor
+    audio: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    ids: list[str]
+    texts: list[str]
+    replaced: list[tuple[str, str]]
+
+
+def collate(items: Sequence[Item[ClipItem]]) -> Batch:
+    """A padded batch of items that all have the same streams."""
+    made = Batch(
+        ids=[item.row.id for item in items],
+        texts=[item.row.text for item in items],
+        replaced=[entry for item in items for entry in item.replaced],
+    )
+    targets = [item.value.targets for item in items]
+    made["targets"] = pad_sequence(targets, batch_first=True, padding_value=-1)
+    made["target_lengths"] = torch.tensor([len(target) for target in targets])
+    for name in ("video", "audio"):
+        streams = [getattr(item.value, name) for item in items]
+        if all(stream is None for stream in streams):
+            continue
+        if any(stream is None for stream in streams):
+            raise DataError("clips with different streams in one batch", got=[item.row.id for item in items])
+        made[name] = pad_sequence(streams, batch_first=True)  # type: ignore[literal-required]
+        per_frame = 1 if name == "video" else SAMPLES_PER_FRAME
+        made["lengths"] = torch.tensor([len(stream) // per_frame for stream in streams])
+    return made
+
+
+@dataclass(frozen=True)
 class RavenTransform:
-    """Makes a `RecognitionItem` of a decoded clip, as RAVEn does.
+    """Makes a `ClipItem` of a decoded clip, as RAVEn does.
 
     Attributes:
         inputs: sizes of crops.
@@ -285,7 +346,7 @@ class RavenTransform:
     audio_mask: TimeMask | None = None
     labelled: bool = True
 
-    def __call__(self, clip: Clip, row: ManifestRow, generator: torch.Generator) -> RecognitionItem:
+    def __call__(self, clip: Clip, row: ManifestRow, generator: torch.Generator) -> ClipItem:
         targets = self._targets(row)
         if self.train and self.labelled and not targets:
             raise DataError("a clip without a transcript cannot be trained on", got=repr(row.id))
@@ -302,7 +363,7 @@ class RavenTransform:
             if not frames:
                 raise DataError("sound shorter than a video frame", expected=SAMPLES_PER_FRAME, got=len(samples))
             audio = audio_input(match_audio(samples, frames), generator, mask=self.audio_mask if self.train else None)
-        return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64))
+        return ClipItem(video, audio, torch.tensor(targets, dtype=torch.int64))
 
     def _targets(self, row: ManifestRow) -> list[int]:
         if self.tokenizer is None:
@@ -341,7 +402,7 @@ def training_loader(
         labelled=not pretraining,
     )
     manifest = fitting(manifest, config.frames_per_gpu, shortest=config.mask_length + 1 if pretraining else 1)
-    clips: ClipDataset[RecognitionItem] = ClipDataset(
+    clips: ClipDataset[ClipItem] = ClipDataset(
         manifest,
         transform,
         video=config.video,
@@ -355,7 +416,7 @@ def training_loader(
     sampler = BatchSampler(
         manifest.lengths(), config.frames_per_gpu, rule=config.batching, seed=seed, rank=rank, world_size=world_size
     )
-    return ClipLoader(clips, sampler, collate_recognition, workers=config.num_workers)
+    return ClipLoader(clips, sampler, collate, workers=config.num_workers)
 
 
 def validation_loader(
@@ -363,7 +424,7 @@ def validation_loader(
 ) -> ClipLoader:
     """Batches in order, for one rank; every clip is in one."""
     manifest = fitting(manifest, config.frames_per_gpu_val)
-    clips: ClipDataset[RecognitionItem] = ClipDataset(
+    clips: ClipDataset[ClipItem] = ClipDataset(
         manifest,
         replace(RavenTransform(config.inputs, tokenizer), labelled=False),
         video=config.video,
@@ -374,10 +435,4 @@ def validation_loader(
     sampler = BatchSampler(
         manifest.lengths(), config.frames_per_gpu_val, shuffle=False, rank=rank, world_size=world_size
     )
-    return ClipLoader(clips, sampler, collate_recognition, workers=min(config.num_workers, 2))
-
-
-def stream(batch: Any, modality: str) -> tuple[Tensor, Tensor]:
-    """The input of one modality and its lengths in FRAMES."""
-    lengths = batch[f"{modality}_lengths"]
-    return batch[modality], lengths if modality == "video" else lengths // SAMPLES_PER_FRAME
+    return ClipLoader(clips, sampler, collate, workers=min(config.num_workers, 2))

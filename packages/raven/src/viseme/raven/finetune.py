@@ -1,7 +1,7 @@
 """Fine-tuning as a LightningModule: objective, layer-wise optimiser, what is logged.
 
 Logged each step: `loss`, `loss_ctc`, `loss_att`, `decoder_acc`; at validation the same with `_val`, and `wer_val` from
-greedy CTC. A batch is core's `RecognitionBatch`.
+greedy CTC. A batch is a `data.Batch`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import lightning
 import torch
 from torch import Tensor
 
-from viseme.core.data.recognition import RecognitionBatch
 from viseme.core.decoding import ctc_greedy
 from viseme.core.losses import HybridLosses
 from viseme.core.metrics import word_error_rate
 from viseme.core.text import Tokenizer
-from viseme.raven.data import stream
+from viseme.raven.data import Batch
 from viseme.raven.groups import parameter_groups
 from viseme.raven.models.recogniser import Recogniser
 from viseme.raven.objective import RecognitionObjective
@@ -74,14 +73,14 @@ class FinetuneTask(lightning.LightningModule):
         self._references: list[str] = []
         self._hypotheses: list[str] = []
 
-    def training_step(self, batch: RecognitionBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         losses = self._losses(batch)
         self._log(losses, "", len(batch["ids"]))
         return losses.loss
 
-    def validation_step(self, batch: RecognitionBatch, batch_index: int) -> None:
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
         self._log(self._losses(batch), "_val", len(batch["ids"]))
-        encoded = self.model.encode(*stream(batch, self.model.config.modality))
+        encoded = self.model.encode(self._input(batch), batch["lengths"])
         found = ctc_greedy(self.model.ctc(encoded.memory), encoded.lengths)
         self._hypotheses += [self.tokenizer.decode(ids) for ids in found]
         self._references += batch["texts"]
@@ -92,9 +91,13 @@ class FinetuneTask(lightning.LightningModule):
             self.log("wer_val", rate, prog_bar=True, sync_dist=True)
         self._references, self._hypotheses = [], []
 
-    def _losses(self, batch: RecognitionBatch) -> HybridLosses:
-        x, lengths_B = stream(batch, self.model.config.modality)
-        return self.objective(self.model, x, lengths_B, batch["targets"], batch["target_lengths"])
+    def _losses(self, batch: Batch) -> HybridLosses:
+        return self.objective(
+            self.model, self._input(batch), batch["lengths"], batch["targets"], batch["target_lengths"]
+        )
+
+    def _input(self, batch: Batch) -> Tensor:
+        return batch["video"] if self.model.config.modality == "video" else batch["audio"]
 
     def _log(self, losses: HybridLosses, suffix: str, clips: int) -> None:
         named = {"loss": losses.loss.detach(), "loss_ctc": losses.ctc.detach(), "loss_att": losses.att.detach()}

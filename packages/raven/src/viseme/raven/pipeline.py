@@ -88,7 +88,9 @@ class Search:
     nbest: int = 1
 
     def beam_config(self) -> BeamConfig:
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("greedy", "beam_size")}
+        fields = {
+            name: value for name, value in dataclasses.asdict(self).items() if name not in ("greedy", "beam_size")
+        }
         return BeamConfig(beam=self.beam_size, **fields)
 
 
@@ -253,7 +255,9 @@ class RAVEn:
         return self.recognise([self.load(path, face=face)], search=search)[0]
 
     @torch.inference_mode()
-    def features(self, source: str | Path | Recording, layer: int | None = None, *, face: int | None = None) -> Features:
+    def features(
+        self, source: str | Path | Recording, layer: int | None = None, *, face: int | None = None
+    ) -> Features:
         """An encoder's features of a file or recording.
 
         Args:
@@ -353,7 +357,9 @@ class RAVEn:
 # -------------------------------------------------------------------------------------------------- language models
 
 
-def save_language_model(directory: str | Path, config: dict[str, Any], state: dict[str, Tensor], card: str = "") -> Path:
+def save_language_model(
+    directory: str | Path, config: dict[str, Any], state: dict[str, Tensor], card: str = ""
+) -> Path:
     """Write a language model's directory; `config` holds the arguments of `TransformerLM`."""
     return save_model_dir(directory, {"package": "raven", "kind": "language_model", "model": config}, state, card=card)
 

@@ -2,7 +2,7 @@
 
 Logged each step: `loss`, `loss_v2a`, `loss_a2a`, `loss_a2v` (`loss_v2v`), `momentum`, and per modality `target_std_*`,
 `target_cosine_*`, `prediction_std_*` (see `collapse.spread`); with a probe `loss_ctc_*`, `loss_att_*`, `acc_*`; at
-validation the same with `_val`. A batch is core's `RecognitionBatch` with both streams.
+validation the same with `_val`. A batch is a `data.Batch` with both streams.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from viseme.core.data.recognition import RecognitionBatch
 from viseme.core.losses import IGNORE, HybridLosses
 from viseme.raven.collapse import similarity_picture, spread
-from viseme.raven.data import stream
+from viseme.raven.data import Batch
 from viseme.raven.masking import span_mask
 from viseme.raven.models.pretraining import Pretrained, Pretrainer
 from viseme.raven.objective import PretrainLosses, pretrain_losses, probe_losses
@@ -68,9 +67,7 @@ class Masking:
     def draw(self, lengths: list[int], frames: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Independent masks of video and audio, (B, T) bool on the CPU, True where masked."""
         video, audio = (
-            span_mask(
-                lengths, prob, self.length, frames=frames, equal_counts=self.equal_counts, generator=generator
-            )
+            span_mask(lengths, prob, self.length, frames=frames, equal_counts=self.equal_counts, generator=generator)
             for prob in (self.prob_video, self.prob_audio)
         )
         return video, audio
@@ -98,7 +95,7 @@ class PretrainTask(lightning.LightningModule):
 
     # ------------------------------------------------------------------------------------------------- steps
 
-    def training_step(self, batch: RecognitionBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         made, losses, probes = self._pass(batch)
         total = losses.video + losses.audio
         for probe in probes.values():
@@ -106,14 +103,13 @@ class PretrainTask(lightning.LightningModule):
         self._log(made, losses, probes, "", len(batch["ids"]))
         return total
 
-    def validation_step(self, batch: RecognitionBatch, batch_index: int) -> None:
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
         generator = torch.Generator().manual_seed(VALIDATION_SEED + batch_index)
         made, losses, _ = self._pass(batch, generator, probe=False)
         unmasked = {}
         if self.model.config.probe_vocabulary and batch["targets"].numel():
             for name, student in self._students():
-                x, _ = stream(batch, name)
-                features = student.backbone.encoder(x, made.mask)
+                features = student.backbone.encoder(batch[name], made.mask)  # type: ignore[literal-required]
                 unmasked[name] = probe_losses(student, features, made.mask, batch["targets"])
         self._log(made, losses, unmasked, "_val", len(batch["ids"]))
         if not self._pictured:
@@ -127,10 +123,9 @@ class PretrainTask(lightning.LightningModule):
         return [("video", self.model.model_video), ("audio", self.model.model_audio)]
 
     def _pass(
-        self, batch: RecognitionBatch, generator: torch.Generator | None = None, *, probe: bool = True
+        self, batch: Batch, generator: torch.Generator | None = None, *, probe: bool = True
     ) -> tuple[Pretrained, PretrainLosses, dict[str, HybridLosses]]:
-        video, lengths_B = stream(batch, "video")
-        audio, _ = stream(batch, "audio")
+        video, audio, lengths_B = batch["video"], batch["audio"], batch["lengths"]
         drawn = self.masking.draw(lengths_B.tolist(), video.shape[1], generator)
         masked_video, masked_audio = (mask.to(self.device) for mask in drawn)
         made: Pretrained = self.model(video, audio, lengths_B, masked_video, masked_audio)

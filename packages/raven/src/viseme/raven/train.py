@@ -282,7 +282,9 @@ def _plain(cfg: Any) -> dict[str, Any]:
     return {str(name): value for name, value in made.items()}
 
 
-def _report(models: dict[str, Path], run: Path, trainer: Trainer, clips: Manifest, model: torch.nn.Module) -> TrainReport:
+def _report(
+    models: dict[str, Path], run: Path, trainer: Trainer, clips: Manifest, model: torch.nn.Module
+) -> TrainReport:
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return TrainReport(models, run, trainer.current_epoch, trainer.global_step, len(clips), count)
 
