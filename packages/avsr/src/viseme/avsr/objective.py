@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from viseme.avsr.model import AVSRModel
 from viseme.core.errors import ConfigError
@@ -46,12 +47,15 @@ class HybridObjective:
         distillation: where clips are read every way: weight of the divergence, frame by frame, of the CTC posteriors
             from one modality from those from both (Zhao et al., "Hearing lips", AAAI 2020: frame-level distillation).
             The lips learn where the words are from the sound.
+        path_weight: weight of a cross-entropy, frame by frame, of the CTC posteriors against the path that the corpus'
+            word times draw, where it has them: what CTC else has to find out by itself, and small models slowly.
     """
 
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: Literal["batch", "length"] = "batch"
     distillation: float = 0.0
+    path_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.ctc_weight <= 1:
@@ -63,6 +67,7 @@ class HybridObjective:
         targets_BL: Tensor,
         target_lengths_B: Tensor,
         *,
+        paths_BT: Tensor | None = None,
         every_way: bool = False,
         **inputs: Tensor | None,
     ) -> Losses:
@@ -72,6 +77,7 @@ class HybridObjective:
             model: an `AVSRModel`, possibly wrapped (DDP, compile): only its call is used for the forward pass.
             targets_BL: (B, L) labels padded with -1.
             target_lengths_B: (B,) labels of each clip.
+            paths_BT: (B, T) unit of each frame by word times, -1 where they are not known.
             every_way: read every clip from video, from audio and from both; all three count alike.
             inputs: as `AVSRModel.encode`.
         """
@@ -96,10 +102,21 @@ class HybridObjective:
         logits_BLV = network.decoder.output_layer(hidden_BLD)
         att = label_smoothed_ce(logits_BLV, wanted_BL, self.label_smoothing, IGNORE, self.normalize)
         loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * att
+        if self.path_weight and paths_BT is not None:
+            loss = loss + self.path_weight * _against_path(head.ctc_lo(memory_BTD), paths_BT)
         if every_way and self.distillation:
             loss = loss + self.distillation * _divergence_from_both(head.ctc_lo(memory_BTD), encoded.mask)
         accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
         return Losses(loss, ctc.detach(), att.detach(), accuracy)
+
+
+def _against_path(logits_BTV: Tensor, paths_BT: Tensor) -> Tensor:
+    """Cross-entropy summed over the frames whose unit is known, mean over readings (one or three a clip)."""
+    paths_BT = paths_BT.repeat(len(logits_BTV) // len(paths_BT), 1)
+    flat = functional.cross_entropy(
+        logits_BTV.float().flatten(0, 1), paths_BT.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+    return flat / len(paths_BT)
 
 
 def _divergence_from_both(logits_BTV: Tensor, mask: Tensor | None) -> Tensor:

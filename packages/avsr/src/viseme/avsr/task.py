@@ -36,7 +36,10 @@ class OptimConfig:
         betas, eps, weight_decay: of AdamW; the decay is on all parameters, as published.
         warmup_epochs: length of the warm-up; fractions allowed.
         schedule: `fixed`, `current` or `v1`; see `viseme.core.training.schedules`.
-        ctc_weight, label_smoothing, normalize, distillation: see `HybridObjective`.
+        ctc_weight, label_smoothing, normalize, distillation, path_weight: see `HybridObjective`.
+        unit_start: start with residual streams of unit scale: projections and embeddings, which the model multiplies by
+            the root of its width, start that much smaller, so that the first blocks are heard from the beginning.
+            Small models learn sooner; published training does without.
     """
 
     lr: float = 1e-3
@@ -49,11 +52,13 @@ class OptimConfig:
     label_smoothing: float = 0.1
     normalize: str = "batch"
     distillation: float = 0.0
+    path_weight: float = 0.0
+    unit_start: bool = False
 
     @property
     def objective(self) -> HybridObjective:
         normalize: Any = self.normalize
-        return HybridObjective(self.ctc_weight, self.label_smoothing, normalize, self.distillation)
+        return HybridObjective(self.ctc_weight, self.label_smoothing, normalize, self.distillation, self.path_weight)
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class AVSRTask(lightning.LightningModule):
         tokenizer: turns ids into text, for validation's WER.
         optim: optimiser, schedule and loss.
         modality_dropout: for audio-visual models with `optional_modalities`.
+        batches_per_epoch: of this rank, for the schedule.
 
     Raises:
         ConfigError: modality dropout with another model.
@@ -104,10 +110,13 @@ class AVSRTask(lightning.LightningModule):
         tokenizer: Tokenizer,
         optim: OptimConfig | None = None,
         modality_dropout: ModalityDropout | None = None,
+        *,
+        batches_per_epoch: int = 1,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.optim = optim or OptimConfig()
+        self.batches_per_epoch = batches_per_epoch
         self.objective = self.optim.objective
         self.modality_dropout = modality_dropout or ModalityDropout()
         if self.modality_dropout.active and not model.config.optional_modalities:
@@ -164,7 +173,14 @@ class AVSRTask(lightning.LightningModule):
         return inputs
 
     def _losses(self, batch: RecognitionBatch, inputs: dict[str, Tensor | None], *, every_way: bool = False) -> Losses:
-        return self.objective(self.model, batch["targets"], batch["target_lengths"], every_way=every_way, **inputs)
+        return self.objective(
+            self.model,
+            batch["targets"],
+            batch["target_lengths"],
+            paths_BT=batch["paths"],
+            every_way=every_way,
+            **inputs,
+        )
 
     def _log(self, losses: Losses, suffix: str, clips: int) -> None:
         named = {"loss": losses.loss.detach(), "loss_ctc": losses.ctc, "loss_att": losses.att}
@@ -181,13 +197,13 @@ class AVSRTask(lightning.LightningModule):
             eps=options.eps,
             weight_decay=options.weight_decay,
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs if self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
+        epochs = self.trainer.max_epochs or 1
         scheduler = warmup_cosine_scheduler(
             optimizer,
-            warmup_epochs=options.warmup_epochs,
+            warmup_epochs=min(options.warmup_epochs, epochs / 2),
             total_epochs=epochs,
-            steps_per_epoch=steps / epochs,
+            # Not from the trainer's estimate: asking for it opens the data before a checkpoint can say where to go on.
+            steps_per_epoch=max(1.0, self.batches_per_epoch / self.trainer.accumulate_grad_batches),
             variant=options.schedule,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -201,3 +217,14 @@ def model_inputs(batch: RecognitionBatch) -> dict[str, Tensor | None]:
         "video_lengths_B": batch.get("video_lengths"),
         "audio_lengths_B": batch.get("audio_lengths"),
     }
+
+
+def start_at_unit_scale(model: AVSRModel) -> None:
+    """Divide what feeds the residual streams by what it will be multiplied with; see `OptimConfig.unit_start`."""
+    config = model.config
+    branches = (model.video, model.audio) if config.modality == "audiovisual" else (model,)
+    with torch.no_grad():
+        for branch in branches:
+            branch.proj_encoder.weight.div_(config.dim**0.5)
+            branch.proj_encoder.bias.div_(config.dim**0.5)
+        model.decoder.embed[0].weight.div_(config.decoder_dim**0.5)

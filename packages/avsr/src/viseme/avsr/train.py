@@ -22,7 +22,7 @@ from viseme.avsr.data import (
 from viseme.avsr.model import AVSRConfig, AVSRModel
 from viseme.avsr.pipeline import AVSR, Search
 from viseme.avsr.published import convert, transfer_encoder, transfer_frontend
-from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig
+from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig, start_at_unit_scale
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
 from viseme.core.data import Manifest
 from viseme.core.errors import CheckpointError, DataError
@@ -70,14 +70,17 @@ def train(cfg: DictConfig) -> TrainReport:
 
     tokenizer, clips, validation = _lists(data, run, allow_overlap=cfg.allow_overlap)
     model = AVSRModel(_geometry(cfg, data, tokenizer))
+    if optim.unit_start:
+        start_at_unit_scale(model)
     _initialise(model, cfg)
-    task = AVSRTask(model, tokenizer, optim, ModalityDropout(**data.modality_dropout))
     trainer = build_trainer(cfg.trainer, run)
     ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    loader = training_loader(data, clips, tokenizer, seed=cfg.trainer.seed, **ranks)
+    dropout = ModalityDropout(**data.modality_dropout)
     fit(
         trainer,
-        task,
-        training_loader(data, clips, tokenizer, seed=cfg.trainer.seed, **ranks),
+        AVSRTask(model, tokenizer, optim, dropout, batches_per_epoch=len(loader)),
+        loader,
         validation_loader(data, validation, tokenizer, **ranks) if validation else None,
         resume=cfg.ckpt_path,
     )

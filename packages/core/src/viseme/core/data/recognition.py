@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from viseme.core.data.dataset import Item
 from viseme.core.data.manifest import ManifestRow
 from viseme.core.data.transforms import (
+    SAMPLES_PER_FRAME,
     TRAINING_SNRS_DB,
     NoiseBank,
     audio_eval,
@@ -24,6 +25,7 @@ from viseme.core.data.transforms import (
     video_eval,
     video_train,
 )
+from viseme.core.data.word_times import WORD_TIMES, frame_units, parse_word_times
 from viseme.core.errors import DataError
 from viseme.core.text import Tokenizer
 from viseme.core.types import Clip
@@ -35,11 +37,13 @@ __all__ = ["RecognitionBatch", "RecognitionItem", "RecognitionTransform", "colla
 
 @dataclass(frozen=True)
 class RecognitionItem:
-    """One clip: video (T, 1, 88, 88), audio (S, 1) (S = 640 T with video), targets (L,) int64."""
+    """One clip: video (T, 1, 88, 88), audio (S, 1) (S = 640 T with video), targets (L,) int64; path (T,) int64, the
+    unit of each frame by the corpus' word times, all -1 where it has none."""
 
     video: Tensor | None
     audio: Tensor | None
     targets: Tensor
+    path: Tensor
 
 
 class RecognitionBatch(TypedDict, total=False):
@@ -49,6 +53,7 @@ class RecognitionBatch(TypedDict, total=False):
         video (B, T, 1, 88, 88), video_lengths (B,) in frames;
         audio (B, S, 1), audio_lengths (B,) in samples;
         targets (B, L) int64, target_lengths (B,);
+        paths (B, T) int64: the unit of each frame by word times, -1 where they are not known;
         ids, texts: of each clip;
         replaced: (id, reason) of each clip that could not be read and was replaced.
     """
@@ -59,6 +64,7 @@ class RecognitionBatch(TypedDict, total=False):
     audio_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    paths: Tensor
     ids: list[str]
     texts: list[str]
     replaced: list[tuple[str, str]]
@@ -105,7 +111,13 @@ class RecognitionTransform:
                 audio = audio_train(samples, generator, noise=self.noise, snrs_db=self.snrs_db, mask_window=window)
             else:
                 audio = audio_eval(samples, noise=self.noise, snr_db=self.snr_db, generator=generator)
-        return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64))
+        frames = len(video) if video is not None else len(audio) // SAMPLES_PER_FRAME if audio is not None else 0
+        return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64), self._path(row, frames))
+
+    def _path(self, row: ManifestRow, frames: int) -> Tensor:
+        words = parse_word_times(row.extra.get(WORD_TIMES, ""))
+        path = frame_units(words, frames, self.tokenizer) if words else [-1] * frames
+        return torch.tensor(path, dtype=torch.int64)
 
 
 def collate_recognition(items: Sequence[Item[RecognitionItem]]) -> RecognitionBatch:
@@ -118,6 +130,7 @@ def collate_recognition(items: Sequence[Item[RecognitionItem]]) -> RecognitionBa
     targets = [item.value.targets for item in items]
     batch["targets"] = pad_sequence(targets, batch_first=True, padding_value=-1)
     batch["target_lengths"] = _lengths(targets)
+    batch["paths"] = pad_sequence([item.value.path for item in items], batch_first=True, padding_value=-1)
     videos = [item.value.video for item in items if item.value.video is not None]
     audios = [item.value.audio for item in items if item.value.audio is not None]
     if len(videos) not in (0, len(items)) or len(audios) not in (0, len(items)):

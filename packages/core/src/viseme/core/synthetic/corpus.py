@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 
 from viseme.core.data import Manifest, ManifestRow
+from viseme.core.data.word_times import WORD_TIMES, format_word_times
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.files import write_text_atomic
 from viseme.core.media import write_video
@@ -161,7 +162,11 @@ def _make_clip(root: Path, seed: int, size_px: int, index: int) -> tuple[Manifes
         language="en",
         split=script.split,
         dataset="viseme-synthetic",
-        extra={"voice": script.speaker.voice, "synthetic": "1"},
+        extra={
+            "voice": script.speaker.voice,
+            "synthetic": "1",
+            WORD_TIMES: format_word_times((word.text.upper(), word.start_s, word.end_s) for word in script.words),
+        },
     )
     if video.exists() and video.with_suffix(".txt").exists():
         return row, False
