@@ -13,17 +13,32 @@ from viseme.core import __version__
 
 if TYPE_CHECKING:
     from viseme.avsr.model import AVSRConfig, AVSRModel
-    from viseme.avsr.pipeline import AVSR, Recording, Search
-    from viseme.avsr.transcript import Transcript
+    from viseme.avsr.pipeline import AVSR
+    from viseme.avsr.recording import Recording
+    from viseme.avsr.records import available_models
+    from viseme.avsr.search import Search
+    from viseme.avsr.transcript import Transcript, Word
 
-__all__ = ["AVSR", "AVSRConfig", "AVSRModel", "Recording", "Search", "Transcript", "__version__"]
+__all__ = [
+    "AVSR",
+    "AVSRConfig",
+    "AVSRModel",
+    "Recording",
+    "Search",
+    "Transcript",
+    "Word",
+    "__version__",
+    "available_models",
+]
 
 # Torch and the rest take seconds to import: they come with the first name that needs them.
 _HOME = {
     "AVSR": "pipeline",
-    "Recording": "pipeline",
-    "Search": "pipeline",
+    "Recording": "recording",
+    "Search": "search",
     "Transcript": "transcript",
+    "Word": "transcript",
+    "available_models": "records",
     "AVSRConfig": "model",
     "AVSRModel": "model",
 }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from viseme.core.cli import App, arg, emit
 from viseme.core.cli.prepare import add_prepare
@@ -14,7 +13,7 @@ from viseme.core.cli.prepare import add_prepare
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from viseme.avsr.transcript import Transcript
+    from viseme.core.checkpoint import WeightRecord
 
 __all__ = ["app", "main"]
 
@@ -51,84 +50,98 @@ def evaluate(cfg: DictConfig) -> None:
         print(f"not read: {clip}: {reason}", file=sys.stderr)
 
 
-@app.verb(
-    "transcribe",
-    "the words of videos or sound files",
-    arg("inputs", nargs="+", metavar="FILE", help="video or sound files"),
-    arg("--model", required=True, metavar="DIR", help="model directory"),
-    arg(
-        "--modality",
-        choices=("auto", "video", "audio", "audiovisual"),
-        default="auto",
-        help="what to read from (default: auto, all that file and model have)",
-    ),
-    arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
+SEARCH = (
     arg("--greedy", action="store_true", help="best CTC path: many times faster, a little less accurate"),
     arg("--beam", type=int, metavar="N", help="hypotheses kept by the search (default: the model's)"),
     arg("--ctc-weight", type=float, metavar="W", help="share of CTC in the search (default: the model's)"),
+    arg("--penalty", type=float, metavar="W", help="bonus per unit (default: the model's)"),
+    arg("--lm", metavar="DIR", help="language model directory (default: the model's own, where it has one)"),
+    arg("--lm-weight", type=float, metavar="W", help="share of the language model (default: the model's)"),
+)
+MODALITY = arg(
+    "--modality",
+    choices=("auto", "video", "audio", "audiovisual"),
+    default="auto",
+    help="what to read from (default: auto, all that file and model have)",
+)
+MODEL = arg("--model", required=True, metavar="DIR", help="model directory")
+
+
+@app.verb(
+    "transcribe",
+    "the words of videos or sound files, of any length",
+    arg("inputs", nargs="+", metavar="FILE", help="video or sound files, folders of them, or - for standard input"),
+    MODEL,
+    MODALITY,
+    arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
+    arg("--all-faces", action="store_true", help="one transcript for each face"),
+    *SEARCH,
     arg("--nbest", type=int, default=1, metavar="N", help="hypotheses to report, with --json (default: 1)"),
+    arg("--srt", action="store_true", help="SubRip subtitles; with several files, --out is a folder"),
+    arg("--vtt", action="store_true", help="WebVTT subtitles; with several files, --out is a folder"),
     device=True,
     out=True,
     json=True,
-    description="One line a file. What a reader should know about it (a face that was lost, a rate that was converted, "
-    "a model that knows few words) goes to standard error, or into the notes of --json.",
+    description="One line a file (a face, with --all-faces). What a reader should know about it (a face that was lost, "
+    "a rate that was converted, a model that knows few words) goes to standard error, or into the notes of --json, "
+    "which also has the words with their times and confidences.",
 )
 def transcribe(args: argparse.Namespace) -> int:
-    from dataclasses import replace
+    from viseme.avsr.transcribe import transcribe_files
 
-    from viseme.avsr.pipeline import AVSR
-    from viseme.core.errors import VisemeError
-
-    recogniser = AVSR.from_pretrained(args.model, device=args.device)
-    changes: dict[str, Any] = {"nbest": args.nbest}
-    changes |= {name: value for name in ("beam", "ctc_weight") if (value := getattr(args, name)) is not None}
-    search = replace(recogniser.search, **changes, greedy=args.greedy or recogniser.search.greedy)
-    failed = 0
-
-    def results() -> Iterator[Transcript]:
-        nonlocal failed
-        for name in args.inputs:
-            try:
-                found = recogniser.transcribe(name, args.modality, face=args.face, search=search)
-            except VisemeError as error:
-                if len(args.inputs) == 1:
-                    raise
-                failed += 1
-                print(f"avsr: {error}", file=sys.stderr)
-                continue
-            if not args.json:
-                for note in found.notes:
-                    print(f"{found.name}: {note}", file=sys.stderr)
-            yield found
-
-    emit(results(), out=args.out, as_json=args.json)
-    return 2 if failed else 0
+    return transcribe_files(args)
 
 
 @app.verb(
     "convert",
     "a published checkpoint -> a model directory",
-    arg("checkpoint", metavar="FILE", help="published checkpoint (.pth) or a training checkpoint (.ckpt)"),
+    arg("checkpoint", metavar="FILE", help="published .pth, training .ckpt, or an .ini of the model zoo"),
     arg("directory", metavar="DIR", help="model directory to write"),
     arg("--model-json", metavar="FILE", help="the model.json beside a checkpoint of the model zoo"),
-    arg("--units-model", metavar="FILE", help="SentencePiece model (unigram5000.model)"),
-    arg("--units-file", metavar="FILE", help="units file (unigram5000_units.txt)"),
+    arg("--units", metavar="FILE", help="units file (unigram5000_units.txt)"),
+    arg("--spm", metavar="FILE", help="SentencePiece model (unigram5000.model); without it, units are characters"),
     arg("--attention", choices=("relative", "legacy_relative", "absolute"), help="where neither keys nor json tell"),
-    description="Geometry comes from the weights' shapes and the layout from their keys. The checkpoint is read "
-    "without running anything that is in it.",
+    arg("--ini", metavar="FILE", help="the model zoo's .ini: beam, penalty and weights to decode with"),
+    arg("--lm", metavar="PATH", help="language model to keep beside the recogniser: checkpoint or model directory"),
+    arg("--lm-json", metavar="FILE", help="the model.json beside the language model's checkpoint"),
+    arg("--crop", choices=("mediapipe", "retinaface"), default="mediapipe", help="mouth crop: 4 or 68 points"),
+    arg("--record", metavar="NAME", help="which published weights these are, where their MD5 does not tell"),
+    description="Geometry comes from the weights' shapes and the layout from their keys; recognisers and language "
+    "models are told apart by them too. The checkpoint is read without running anything that is in it.",
 )
 def convert(args: argparse.Namespace) -> None:
-    from viseme.avsr.convert import convert_file
+    from viseme.avsr.convert import ConvertOptions, convert_file
 
-    directory = convert_file(
-        Path(args.checkpoint),
-        Path(args.directory),
-        model_json=args.model_json,
-        units_model=args.units_model,
-        units_file=args.units_file,
-        attention=args.attention,
-    )
-    print(f"{directory}: written")
+    names = ("model_json", "units", "spm", "attention", "ini", "lm", "lm_json", "crop", "record")
+    options = ConvertOptions(**{name: getattr(args, name) for name in names})
+    print(f"{convert_file(Path(args.checkpoint), Path(args.directory), options)}: written")
+
+
+@app.verb(
+    "models",
+    "published weights: where they are, what they claim, under which licence",
+    arg("--commercial-ok", action="store_true", help="only those whose licence plainly allows commercial use"),
+    json=True,
+    description="Nothing is downloaded: weights follow the licences of their training data. `avsr convert` makes a "
+    "model directory of a file once you have it.",
+)
+def models(args: argparse.Namespace) -> None:
+    from dataclasses import fields
+
+    from viseme.avsr.records import available_models
+
+    found = available_models(commercial_ok=args.commercial_ok)
+    if not found:
+        print("none of the published weights plainly allows commercial use", file=sys.stderr)
+    if not args.json:
+        return emit(_line(record) for record in found)
+    plain = [{field.name: getattr(record, field.name) for field in fields(record)} for record in found]
+    emit(({**record, "claims": dict(record["claims"])} for record in plain), as_json=True)
+
+
+def _line(record: WeightRecord) -> str:
+    claims = ", ".join(f"{metric} {value:g}" for metric, value in record.claims.items())
+    return f"{record.name:42} {record.md5 or '-':6} {claims or '-'}; {record.trained_on}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,9 @@
-"""Decoding: greedy CTC, CTC prefix scores, and the joint CTC/attention beam search with language-model fusion."""
+"""Decoding: greedy CTC, CTC prefix scores, the joint CTC/attention beam search with language-model fusion, and the
+alignment of a text with CTC posteriors."""
 
 from __future__ import annotations
 
+from viseme.core.decoding.alignment import UnitSpan, ctc_align
 from viseme.core.decoding.beam import BeamConfig, Hypothesis, beam_search
 from viseme.core.decoding.ctc import ctc_greedy
 from viseme.core.decoding.prefix_score import CTCPrefixScorer, PrefixState
@@ -14,6 +16,8 @@ __all__ = [
     "Hypothesis",
     "PrefixState",
     "ScorerState",
+    "UnitSpan",
     "beam_search",
+    "ctc_align",
     "ctc_greedy",
 ]
