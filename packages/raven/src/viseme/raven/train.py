@@ -71,7 +71,7 @@ def pretrain(cfg: DictConfig) -> TrainReport:
     run = Path(cfg.exp_dir) / cfg.exp_name
     seed_everything(cfg.trainer.seed)
     tokenizer, clips, validation = _pretraining_lists(cfg, data, run)
-    config = _pretrain_config(cfg, 0 if tokenizer is None else tokenizer.size)
+    config = pretrain_config(cfg, 0 if tokenizer is None else tokenizer.size)
     model = Pretrainer(config)
     masking = Masking(data.mask_prob_video, data.mask_prob_audio, data.mask_length, data.mask_equal_counts)
     task = PretrainTask(model, typed(PretrainOptim, cfg.optim), masking)
@@ -116,7 +116,7 @@ def _pretraining_lists(
     return tokenizer, clips, validation
 
 
-def _pretrain_config(cfg: DictConfig, probe_vocabulary: int) -> PretrainConfig:
+def pretrain_config(cfg: DictConfig, probe_vocabulary: int) -> PretrainConfig:
     pair = {name: value for name, value in _plain(cfg.pair).items() if value is not None}
     made = PretrainConfig.preset(
         cfg.model.preset, **pair, probe_vocabulary=probe_vocabulary, probe_decoder=cfg.probe.decoder
@@ -155,7 +155,7 @@ def train(cfg: DictConfig) -> TrainReport:
     run = Path(cfg.exp_dir) / cfg.exp_name
     seed_everything(cfg.trainer.seed)
     tokenizer, clips, validation = _labelled_lists(data, run, allow_overlap=cfg.allow_overlap)
-    model = Recogniser(_geometry(cfg, data, tokenizer))
+    model = Recogniser(recogniser_config(cfg, data, tokenizer))
     if cfg.pretrained_model_path:
         initialise_encoder(model, cfg.pretrained_model_path, reinit_blocks=cfg.reinit_blocks)
     task = FinetuneTask(model, tokenizer, typed(FinetuneOptim, cfg.optim))
@@ -216,7 +216,7 @@ def _keep_units(tokenizer: Tokenizer, run: Path) -> None:
         tokenizer.save(run / UNITS_DIR)
 
 
-def _geometry(cfg: DictConfig, data: DataConfig, tokenizer: Tokenizer) -> RecogniserConfig:
+def recogniser_config(cfg: DictConfig, data: DataConfig, tokenizer: Tokenizer) -> RecogniserConfig:
     fields = _plain(cfg.model)
     preset, decoder = fields.pop("preset"), fields.pop("decoder")
     changes = {name: value for name, value in fields.items() if value is not None}
