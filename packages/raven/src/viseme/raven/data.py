@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -91,7 +91,7 @@ class DataConfig:
     Attributes:
         modality: what the network reads: `video`, `audio`, or `audiovisual` (pre-training).
         root_dir: folder of the prepared clips; paths in lists are relative to it.
-        roots: published layout: tag -> {video: folder, audio: folder}, where these are not `root_dir/tag`.
+        roots: published layout: tag -> {video: folder, audio: folder}; `root_dir/tag` where null.
         label_dir: folder of the lists below `root_dir`.
         train_file, val_file, test_file: published label lists, or manifests.
         train_split, val_split, test_split: take only these rows of a manifest.
@@ -114,7 +114,7 @@ class DataConfig:
 
     modality: str = "video"
     root_dir: str = "."
-    roots: dict[str, dict[str, str]] = field(default_factory=dict)
+    roots: dict[str, Any] = field(default_factory=dict)
     label_dir: str = "data_paths"
     train_file: str = ""
     val_file: str | None = None
@@ -216,8 +216,8 @@ def _published(config: DataConfig, rows: list[LabelRow], tokenizer: Tokenizer | 
     for row in rows:
         roots = config.roots.get(row.dataset, {})
         default = str(Path(config.root_dir) / row.dataset)
-        video = Path(roots.get("video", default)) / row.path
-        audio = Path(roots.get("audio", default)) / PurePosixPath(row.path).with_suffix(".wav")
+        video = Path(roots.get("video") or default) / row.path
+        audio = Path(roots.get("audio") or default) / PurePosixPath(row.path).with_suffix(".wav")
         made.append(
             ManifestRow(
                 id=PurePosixPath(row.dataset, row.path).with_suffix("").as_posix(),

@@ -108,7 +108,7 @@ def script(cfg: DictConfig) -> str:
         "gres": f"gpu:{devices}",
         "cpus-per-task": options.cpus_per_task,
         "time": options.time,
-        "output": f"{cfg.exp_dir}/{cfg.exp_name}/slurm-%j.out",
+        "output": f"{cfg.exp_name}-%j.out",
         "partition": options.partition,
         "account": options.account,
     }
@@ -117,7 +117,7 @@ def script(cfg: DictConfig) -> str:
     lines += ["#SBATCH --signal=SIGUSR1@120", "#SBATCH --requeue", "set -euo pipefail"]
     lines += [f"export {name}={shlex.quote(str(value))}" for name, value in {**ENVIRONMENT, **options.env}.items()]
     command = ["srun", "raven", verb, *overrides(cfg)]
-    lines += [f"mkdir -p {shlex.quote(f'{cfg.exp_dir}/{cfg.exp_name}')}", shlex.join(command)]
+    lines.append(shlex.join(command))
     return "\n".join(lines) + "\n"
 
 
@@ -142,11 +142,11 @@ MISSING = object()
 
 
 def _leaves(cfg: DictConfig) -> dict[str, Any]:
-    """Values by dotted key; lists, and mappings whose keys are the user's, whole."""
+    """Values by dotted key; lists whole."""
     found: dict[str, Any] = {}
 
     def walk(node: Any, path: str) -> None:
-        if isinstance(node, dict) and node and path not in ("data.roots", "launch.env"):
+        if isinstance(node, dict) and node and path != "launch.env":
             for key, value in node.items():
                 walk(value, f"{path}.{key}" if path else str(key))
         else:
