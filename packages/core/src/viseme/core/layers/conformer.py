@@ -15,6 +15,7 @@ from torch.nn import functional
 from viseme.core.layers.attention import MultiHeadAttention
 from viseme.core.layers.feed_forward import FeedForward
 from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
+from viseme.core.layers.recompute import recomputed
 from viseme.core.layers.relative_attention import LegacyRelativeAttention, RelativeAttention
 
 __all__ = ["AttentionKind", "ConformerBlock", "ConformerEncoder", "ConvolutionModule"]
@@ -141,11 +142,16 @@ class ConformerEncoder(nn.Module):
         positions = {"relative": RelativePositions, "legacy_relative": ReversedPositions, "absolute": AbsolutePositions}
         self.positions = positions[attention](dim, dropout)
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.recompute = False
+        """Activation checkpointing of each block, in training."""
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, T, D) projected features, (B, 1, T) mask or None -> (B, T, D)."""
         placed = self.positions(x_BTD)
         x_BTD, table_1RD = placed if isinstance(placed, tuple) else (placed, None)
         for block in self.encoders:
-            x_BTD = block(x_BTD, table_1RD, mask)
+            if self.recompute and self.training:
+                x_BTD = recomputed(block, x_BTD, table_1RD, mask)
+            else:
+                x_BTD = block(x_BTD, table_1RD, mask)
         return self.after_norm(x_BTD)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from viseme.core.layers.recompute import recomputed
+
 __all__ = ["Activation", "BasicBlock", "ResNetTrunk", "activation"]
 
 Activation = Literal["swish", "relu", "prelu"]
@@ -86,6 +88,8 @@ class ResNetTrunk(nn.Module):
         if len(widths) != len(WIDTHS):
             raise ValueError(f"a ResNet-18 has {len(WIDTHS)} stages, got widths {widths}")
         self.widths = tuple(widths)
+        self.recompute = False
+        """Activation checkpointing of each block, in training."""
         before = widths[0]
         for number, width in enumerate(widths, start=1):
             first = BasicBlock(dimensions, before, width, 1 if number == 1 else 2, activation_name)
@@ -96,7 +100,8 @@ class ResNetTrunk(nn.Module):
     def stages(self, x: Tensor) -> Tensor:
         """(N, widths[0], ...) -> (N, widths[-1], ...), an eighth as long in each dimension."""
         for number in range(1, len(self.widths) + 1):
-            x = getattr(self, f"layer{number}")(x)
+            for block in getattr(self, f"layer{number}"):
+                x = recomputed(block, x) if self.recompute and self.training else block(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:

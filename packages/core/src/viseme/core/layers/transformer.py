@@ -18,6 +18,7 @@ from viseme.core.layers.cache import KeyValueCache
 from viseme.core.layers.feed_forward import FeedForward
 from viseme.core.layers.masks import causal_mask, padding_mask
 from viseme.core.layers.positions import AbsolutePositions
+from viseme.core.layers.recompute import recomputed
 
 __all__ = ["TransformerBlock", "DecoderBlock", "TransformerDecoder", "DecoderState"]
 
@@ -161,6 +162,8 @@ class TransformerDecoder(nn.Module):
         )
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.output_layer = nn.Linear(dim, vocabulary)
+        self.recompute = False
+        """Activation checkpointing of each block, in training."""
 
     def blocks(self) -> Iterator[DecoderBlock]:
         """The decoder blocks, in order."""
@@ -173,7 +176,10 @@ class TransformerDecoder(nn.Module):
         mask = causal_mask(tokens_BL.shape[1], device=tokens_BL.device)
         x_BLD = self.embed(tokens_BL)
         for block in self.decoders:
-            x_BLD = block(x_BLD, mask, memory_BSD, memory_mask)
+            if self.recompute and self.training:
+                x_BLD = recomputed(block, x_BLD, mask, memory_BSD, memory_mask)
+            else:
+                x_BLD = block(x_BLD, mask, memory_BSD, memory_mask)
         return self.after_norm(x_BLD)
 
     def forward(self, tokens_BL: Tensor, memory_BSD: Tensor, memory_mask: Tensor | None = None) -> Tensor:

@@ -34,6 +34,8 @@ class TrainerConfig:
         progress: show progress (a bar on a terminal, a line now and then elsewhere).
         alarm: stop a run that plainly does not learn, saying so (`NotLearning`).
         profiler: `simple`, `advanced` or `pytorch`; null for none.
+        wandb: project at Weights & Biases to report to as well; null for none.
+        wandb_group: group of runs there.
     """
 
     max_epochs: int = 75
@@ -58,3 +60,5 @@ class TrainerConfig:
     progress: bool = True
     alarm: bool = True
     profiler: str | None = None
+    wandb: str | None = None
+    wandb_group: str | None = None

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from viseme.core.errors import CheckpointError, ConfigError
+from viseme.core.errors import CheckpointError, ConfigError, DependencyError
 
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
 from .config import TrainerConfig
@@ -64,7 +64,7 @@ def build_trainer(
         limit_val_batches=options.limit_val_batches,
         num_sanity_val_steps=options.num_sanity_val_steps,
         log_every_n_steps=options.log_every_n_steps,
-        logger=TensorBoardLogger(save_dir=directory, name="", version="tensorboard"),
+        logger=_loggers(options, directory),
         plugins=[SafeCheckpointIO()],
         callbacks=_callbacks(options, directory, callbacks),
         enable_progress_bar=options.progress and sys.stderr.isatty(),
@@ -111,6 +111,22 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return path
+
+
+def _loggers(options: TrainerConfig, directory: Path) -> list[Logger]:
+    """TensorBoard's, and Weights & Biases' where it is asked for."""
+    made: list[Logger] = [TensorBoardLogger(save_dir=directory, name="", version="tensorboard")]
+    if options.wandb:
+        try:
+            import wandb  # noqa: F401
+        except ImportError as error:
+            raise DependencyError("trainer.wandb needs wandb", hint="pip install 'viseme-core[wandb]'") from error
+        from lightning.pytorch.loggers import WandbLogger
+
+        made.append(
+            WandbLogger(project=options.wandb, group=options.wandb_group, name=directory.name, save_dir=directory)
+        )
+    return made
 
 
 def _callbacks(options: TrainerConfig, directory: Path, own: Sequence[Callback]) -> list[Callback]:
