@@ -5,6 +5,7 @@ B clips, T frames of a window, S pixels, D embedding.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +13,7 @@ from viseme.wav2lip.models.discriminator import QualityDiscriminator
 from viseme.wav2lip.models.expert import SyncExpert
 
 __all__ = [
+    "group_bce",
     "CHANCE_LOSS",
     "adversarial_loss",
     "cosine_bce",
@@ -39,6 +41,20 @@ def cosine_bce(audio_BD: Tensor, face_BD: Tensor, target_B1: Tensor) -> Tensor:
     """
     score = cosine_score(audio_BD.float(), face_BD.float()).clamp(0.0, 1.0)
     return F.binary_cross_entropy(score[:, None], target_B1.float())
+
+
+def group_bce(audio_CGD: Tensor, face_CGD: Tensor) -> Tensor:
+    """Cosine BCE over all pairs of windows of the same clip: the G that belong together and the G (G - 1) that do not
+    count half each, so that chance is ln 2 as with single pairs.
+
+    C clips, G windows of each. Ours: each forward pass teaches with G times as many pairs as the published draw of one.
+    """
+    score = torch.einsum("cgd,chd->cgh", audio_CGD.float(), face_CGD.float()).clamp(0.0, 1.0)
+    same = torch.eye(score.shape[1], device=score.device).expand_as(score)
+    losses = F.binary_cross_entropy(score, same, reduction="none")
+    matching = losses.diagonal(dim1=1, dim2=2).mean()
+    others = (losses * (1 - same)).sum() / (1 - same).sum()
+    return (matching + others) / 2
 
 
 def lower_halves(faces_B3TSS: Tensor) -> Tensor:

@@ -129,9 +129,13 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _expert(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    layers = _count(state, "face_encoder")
+    outputs = _outputs(state, *(f"face_encoder.{i}" for i in range(layers - 3)))  # without the tail of three
+    stages = [i for i in range(len(outputs)) if i == 0 or outputs[i] != outputs[i - 1]]
     config = ExpertConfig(
         frames=state["face_encoder.0.conv_block.0.weight"].shape[1] // 3,
-        widths=_outputs(state, *(f"face_encoder.{i}" for i in (0, 1, 4, 8, 11))),
+        widths=tuple(outputs[i] for i in stages),
+        residuals=tuple(end - start - 1 for start, end in zip(stages[1:], [*stages[2:], len(outputs)])),
         audio_widths=_outputs(state, *(f"audio_encoder.{i}" for i in (0, 3, 6, 9, 12))),
     )
     return config.to_dict()
@@ -155,7 +159,9 @@ def _generator(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _discriminator(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    return DiscriminatorConfig(_outputs(state, *(f"face_encoder_blocks.{i}.0" for i in range(5)))).to_dict()
+    return DiscriminatorConfig(
+        _outputs(state, *(f"face_encoder_blocks.{i}.0" for i in range(_count(state, "face_encoder_blocks") - 2)))
+    ).to_dict()
 
 
 def _nothing(state: Mapping[str, Tensor]) -> dict[str, Any]:

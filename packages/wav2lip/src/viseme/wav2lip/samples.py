@@ -12,7 +12,7 @@ import numpy as np
 from viseme.wav2lip.geometry import resize_crop
 from viseme.wav2lip.windows import MEL_STEP, mel_start
 
-__all__ = ["WINDOW", "expert_sample", "generator_sample", "usable_expert", "usable_generator"]
+__all__ = ["WINDOW", "expert_group", "expert_sample", "generator_sample", "usable_expert", "usable_generator"]
 
 WINDOW = 5
 """T."""
@@ -86,3 +86,14 @@ def generator_sample(
         "mel": _window(mel_MT, start, fps),
         "y": target,
     }
+
+
+def expert_group(
+    windows: Sequence[Sequence[np.ndarray]], mel_MT: np.ndarray, starts: Sequence[int], *, size: int, fps: float = 25.0
+) -> dict[str, np.ndarray]:
+    """G windows of one clip: x (G, 3T, S/2, S) and mel (G, 1, 80, 16); number k of one belongs to number k of the other."""
+    pairs = [
+        expert_sample(frames, mel_MT, start, positive=True, size=size, fps=fps)
+        for frames, start in zip(windows, starts, strict=True)
+    ]
+    return {name: np.stack([pair[name] for pair in pairs]) for name in ("x", "mel")}

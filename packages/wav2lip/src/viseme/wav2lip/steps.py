@@ -20,11 +20,12 @@ from viseme.wav2lip.objective import (
     cosine_bce,
     discriminator_losses,
     generator_total,
+    group_bce,
     reconstruction_loss,
     sync_loss,
 )
 
-__all__ = ["GANOutcome", "Optimizer", "expert_step", "gan_step", "generator_losses"]
+__all__ = ["GANOutcome", "Optimizer", "expert_loss", "expert_step", "gan_step", "generator_losses"]
 
 
 class Optimizer(Protocol):
@@ -47,14 +48,24 @@ def _backward(loss: Tensor) -> None:
     loss.backward()
 
 
+def expert_loss(expert: SyncExpert, batch: Mapping[str, Tensor]) -> Tensor:
+    """Of pairs `x` (B,3T,S/2,S), `mel` (B,1,80,16) with targets `y` (B,1); or, without targets, of groups (C,G,...) of
+    windows that belong to one clip each."""
+    if "y" in batch:
+        return cosine_bce(*expert(batch["mel"], batch["x"]), batch["y"])
+    shape = batch["mel"].shape[:2]
+    audio_BD, face_BD = expert(batch["mel"].flatten(0, 1), batch["x"].flatten(0, 1))
+    return group_bce(audio_BD.unflatten(0, shape), face_BD.unflatten(0, shape))
+
+
 def expert_step(
     expert: SyncExpert,
     optimizer: Optimizer,
     batch: Mapping[str, Tensor],
     backward: Callable[[Tensor], None] = _backward,
 ) -> Tensor:
-    """One step of the expert on `x` (B,3T,S/2,S), `mel` (B,1,80,16), `y` (B,1); returns its loss."""
-    loss = cosine_bce(*expert(batch["mel"], batch["x"]), batch["y"])
+    """One step of the expert; returns its loss. See `expert_loss` for the batch."""
+    loss = expert_loss(expert, batch)
     optimizer.zero_grad()
     backward(loss)
     optimizer.step()

@@ -26,15 +26,20 @@ class DiscriminatorConfig:
     """All that shapes a discriminator; the defaults are the published 14.1 M parameters.
 
     Attributes:
-        widths: channels of the five stages; the last two published stages have the last width too.
+        widths: channels of the stages; two more have the last width too. One stage more doubles the size.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 512)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
-        if len(self.widths) != 5:
-            raise ConfigError("widths must name five stages", got=self.widths)
+        if len(self.widths) < 3:
+            raise ConfigError("widths must name at least three stages", got=self.widths)
+
+    @property
+    def image_size(self) -> int:
+        """S."""
+        return 3 * 2 ** len(self.widths)
 
     def to_dict(self) -> dict[str, Any]:
         return {"widths": list(self.widths)}
@@ -46,19 +51,16 @@ class QualityDiscriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig | None = None) -> None:
         super().__init__()
         self.config = config or DiscriminatorConfig()
-        a, b, c, d, e = self.config.widths
-        self.face_encoder_blocks = nn.ModuleList(
-            [
-                nn.Sequential(LeakyConv(3, a, 7, 1, 3)),
-                nn.Sequential(LeakyConv(a, b, 5, (1, 2), 2), LeakyConv(b, b, 5, 1, 2)),
-                nn.Sequential(LeakyConv(b, c, 5, 2, 2), LeakyConv(c, c, 5, 1, 2)),
-                nn.Sequential(LeakyConv(c, d, 5, 2, 2), LeakyConv(d, d, 5, 1, 2)),
-                nn.Sequential(LeakyConv(d, e, 3, 2, 1), LeakyConv(e, e, 3, 1, 1)),
-                nn.Sequential(LeakyConv(e, e, 3, 2, 1), LeakyConv(e, e, 3, 1, 1)),
-                nn.Sequential(LeakyConv(e, e, 3, 1, 0), LeakyConv(e, e, 1, 1, 0)),
-            ]
-        )
-        self.binary_pred = nn.Sequential(nn.Conv2d(e, 1, 1), nn.Sigmoid())
+        widths = self.config.widths
+        blocks = [nn.Sequential(LeakyConv(3, widths[0], 7, 1, 3))]
+        for stage, (inp, out) in enumerate(zip(widths, (*widths[1:], widths[-1]))):
+            kernel = 5 if stage < 3 else 3
+            first = LeakyConv(inp, out, kernel, (1, 2) if stage == 0 else 2, kernel // 2)
+            blocks.append(nn.Sequential(first, LeakyConv(out, out, kernel, 1, kernel // 2)))
+        last = widths[-1]
+        blocks.append(nn.Sequential(LeakyConv(last, last, 3, 1, 0), LeakyConv(last, last, 1, 1, 0)))
+        self.face_encoder_blocks = nn.ModuleList(blocks)
+        self.binary_pred = nn.Sequential(nn.Conv2d(last, 1, 1), nn.Sigmoid())
 
     def logits(self, faces_B3TSS: Tensor) -> Tensor:
         """(T*B,1), all clips of frame 0 first; the upper half is not looked at."""
