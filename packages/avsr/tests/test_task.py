@@ -64,20 +64,23 @@ def test_every_way_counts_the_three_alike(model: AVSRModel) -> None:
     torch.testing.assert_close(every.loss, sum(each) / 3)
 
 
-def test_distillation_teaches_the_single_modalities_and_not_the_teacher(model: AVSRModel) -> None:
+def test_word_times_teach_where_they_are_known(model: AVSRModel) -> None:
     given, targets, lengths = inputs(), torch.tensor([[2], [3]]), torch.tensor([1, 1])
-    plain, distilled = (
-        HybridObjective(0.5, distillation=weight)(model, targets, lengths, every_way=True, **given).loss
-        for weight in (0.0, 1.0)
-    )
-    extra = distilled - plain
-    assert extra.item() > 0
-    # Where one modality is the whole answer, there is nothing to learn from both.
-    with torch.no_grad():
-        model.fusion.fc1.weight.zero_()
-    same = HybridObjective(0.5, distillation=1.0)(model, targets, lengths, every_way=True, **given).loss
-    alone = HybridObjective(0.5)(model, targets, lengths, every_way=True, **given).loss
-    torch.testing.assert_close(same, alone, atol=1e-5, rtol=1e-5)
+    paths = torch.full((2, FRAMES), -1)
+
+    def loss(paths_BT: Tensor | None, **options: object) -> Tensor:
+        objective = HybridObjective(0.5, path_weight=0.25)
+        return objective(model, targets, lengths, paths_BT=paths_BT, **options, **given).loss
+
+    torch.testing.assert_close(loss(paths), loss(None))
+    paths[0, :4], paths[1, 2] = 2, 3
+    posteriors_BTV = model.ctc(model.encode(**given).memory)
+    expected = -(posteriors_BTV[0, :4, 2].sum() + posteriors_BTV[1, 2, 3]) / 2
+    torch.testing.assert_close(loss(paths) - loss(None), 0.25 * expected)
+    every = model.ctc(model.encode_every_way(**given).memory)
+    three = [-(part[0, :4, 2].sum() + part[1, 2, 3]) / 2 for part in every.chunk(3)]
+    difference = loss(paths, every_way=True) - loss(None, every_way=True)
+    torch.testing.assert_close(difference, 0.25 * sum(three) / 3)
 
 
 def test_modality_dropout_draws_what_it_was_told() -> None:

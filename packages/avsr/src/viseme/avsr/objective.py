@@ -44,9 +44,6 @@ class HybridObjective:
         ctc_weight: share of CTC, 0 to 1 (published: 0.1).
         label_smoothing: mass that the attention loss spreads over the wrong units.
         normalize: divide the attention loss by clips (`batch`, published) or by tokens (`length`).
-        distillation: where clips are read every way: weight of the divergence, frame by frame, of the CTC posteriors
-            from one modality from those from both (Zhao et al., "Hearing lips", AAAI 2020: frame-level distillation).
-            The lips learn where the words are from the sound.
         path_weight: weight of a cross-entropy, frame by frame, of the CTC posteriors against the path that the corpus'
             word times draw, where it has them: what CTC else has to find out by itself, and small models slowly.
     """
@@ -54,7 +51,6 @@ class HybridObjective:
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: Literal["batch", "length"] = "batch"
-    distillation: float = 0.0
     path_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -104,8 +100,6 @@ class HybridObjective:
         loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * att
         if self.path_weight and paths_BT is not None:
             loss = loss + self.path_weight * _against_path(head.ctc_lo(memory_BTD), paths_BT)
-        if every_way and self.distillation:
-            loss = loss + self.distillation * _divergence_from_both(head.ctc_lo(memory_BTD), encoded.mask)
         accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
         return Losses(loss, ctc.detach(), att.detach(), accuracy)
 
@@ -117,20 +111,6 @@ def _against_path(logits_BTV: Tensor, paths_BT: Tensor) -> Tensor:
         logits_BTV.float().flatten(0, 1), paths_BT.flatten(), ignore_index=IGNORE, reduction="sum"
     )
     return flat / len(paths_BT)
-
-
-def _divergence_from_both(logits_BTV: Tensor, mask: Tensor | None) -> Tensor:
-    """KL divergence of the posteriors from both modalities to those from one, summed over frames, mean over readings.
-
-    Args:
-        logits_BTV: of B = 3 x clips readings: video, audio, both.
-        mask: (B, 1, T), True on a clip's own frames.
-    """
-    video, audio, both = logits_BTV.float().log_softmax(-1).chunk(3)
-    teacher = both.detach()
-    frames = torch.ones_like(teacher[..., 0]) if mask is None else mask[: len(teacher), 0].float()
-    apart = [(teacher.exp() * (teacher - student)).sum(-1) for student in (video, audio)]
-    return ((apart[0] + apart[1]) * frames).sum() / (2 * len(teacher))
 
 
 def _unwrap(model: torch.nn.Module) -> AVSRModel:

@@ -36,10 +36,11 @@ class OptimConfig:
         betas, eps, weight_decay: of AdamW; the decay is on all parameters, as published.
         warmup_epochs: length of the warm-up; fractions allowed.
         schedule: `fixed`, `current` or `v1`; see `viseme.core.training.schedules`.
-        ctc_weight, label_smoothing, normalize, distillation, path_weight: see `HybridObjective`.
+        ctc_weight, label_smoothing, normalize, path_weight: see `HybridObjective`.
         unit_start: start with residual streams of unit scale: projections and embeddings, which the model multiplies by
             the root of its width, start that much smaller, so that the first blocks are heard from the beginning.
             Small models learn sooner; published training does without.
+        frame_budget: frames of one optimiser step over all devices; see `viseme.avsr.stages.budgeted`.
     """
 
     lr: float = 1e-3
@@ -51,14 +52,14 @@ class OptimConfig:
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: str = "batch"
-    distillation: float = 0.0
     path_weight: float = 0.0
     unit_start: bool = False
+    frame_budget: int | None = None
 
     @property
     def objective(self) -> HybridObjective:
         normalize: Any = self.normalize
-        return HybridObjective(self.ctc_weight, self.label_smoothing, normalize, self.distillation, self.path_weight)
+        return HybridObjective(self.ctc_weight, self.label_smoothing, normalize, self.path_weight)
 
 
 @dataclass(frozen=True)
