@@ -175,7 +175,8 @@ class _Reader:
         step = max(1, len(self.readable) // BABBLE_VOICES)
         voices = []
         if kind == "babble":
-            voices = [self._clips.load(index).audio.samples for index in self.readable[::step][:BABBLE_VOICES]]
+            heard = [self._clips.load(index).audio for index in self.readable[::step][:BABBLE_VOICES]]
+            voices = [sound.samples for sound in heard if sound is not None]
         return make_noise([kind], voices, seed=self.seed)
 
     def recording(self, index: int, condition: Condition) -> Recording:

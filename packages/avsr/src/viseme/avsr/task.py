@@ -189,7 +189,7 @@ class AVSRTask(lightning.LightningModule):
         for name, value in named.items():
             self.log(f"{name}{suffix}", value, batch_size=clips, prog_bar=name == "loss", sync_dist=bool(suffix))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         options = self.optim
         optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -223,7 +223,7 @@ def model_inputs(batch: RecognitionBatch) -> dict[str, Tensor | None]:
 def start_at_unit_scale(model: AVSRModel) -> None:
     """Divide what feeds the residual streams by what it will be multiplied with; see `OptimConfig.unit_start`."""
     config = model.config
-    branches = (model.video, model.audio) if config.modality == "audiovisual" else (model,)
+    branches: tuple[Any, ...] = (model.video, model.audio) if config.modality == "audiovisual" else (model,)
     with torch.no_grad():
         for branch in branches:
             branch.proj_encoder.weight.div_(config.dim**0.5)
