@@ -1,0 +1,119 @@
+"""Recognisers that synthesised speech is scored through, by name. The recogniser is part of such a score: results name
+it, and show what it makes of the reference speech beside it.
+
+    avsr:DIR            a model directory of viseme-avsr
+    transformers:NAME   a CTC model of transformers, as the published evaluation uses
+                        (facebook/wav2vec2-large-960h-lv60-self), or its local folder
+    whisper:NAME        a model of faster-whisper, or its local folder
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from viseme.core.errors import ConfigError, DependencyError
+
+__all__ = ["RATE", "Recogniser", "load_recogniser"]
+
+RATE = 16000
+MIN_SAMPLES = 16000  # shorter recordings are padded with silence, in this one place
+
+
+class Recogniser(Protocol):
+    """Speech to text.
+
+    Attributes:
+        name: for results.
+    """
+
+    name: str
+
+    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
+        """The words of recordings (S,) float32 at 16 kHz, in lower case."""
+        ...
+
+
+def load_recogniser(spec: str, *, device: str = "cpu") -> Recogniser:
+    """The recogniser of that name (see the module).
+
+    Raises:
+        ConfigError: no such kind.
+        DependencyError: its package is not installed.
+    """
+    kind, _, name = spec.partition(":")
+    kinds = {"avsr": _Avsr, "transformers": _TransformersCTC, "whisper": _Whisper}
+    if kind not in kinds or not name:
+        raise ConfigError("no such recogniser", expected="avsr:DIR | transformers:NAME | whisper:NAME", got=spec)
+    return kinds[kind](name, device)
+
+
+def _padded(samples: np.ndarray) -> np.ndarray:
+    samples = np.asarray(samples, dtype=np.float32)
+    return np.pad(samples, (0, MIN_SAMPLES - len(samples))) if len(samples) < MIN_SAMPLES else samples
+
+
+def _needs(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"this recogniser needs {package}", hint=f"pip install {package}, or choose another recogniser."
+        ) from error
+
+
+class _Avsr:
+    """Ours; found by name when it is asked for, as task packages do not know one another."""
+
+    def __init__(self, name: str, device: str) -> None:
+        pipeline = _needs("viseme.avsr.pipeline", "viseme-avsr")
+        self._model = pipeline.AVSR.from_pretrained(name, device=device)
+        self._recording = pipeline.Recording
+        self.name = f"avsr {self._model.sha256[:8]}"
+
+    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
+        clips = [self._recording(None, _padded(samples)) for samples in recordings]
+        return [found.text.lower() for found in self._model.recognise(clips)]
+
+
+class _TransformersCTC:
+    """Greedy CTC, batched by padding with an attention mask where the model was trained with one."""
+
+    def __init__(self, name: str, device: str) -> None:
+        library = _needs("transformers", "transformers")
+        try:
+            self._processor = library.AutoProcessor.from_pretrained(name)
+            self._model = library.AutoModelForCTC.from_pretrained(name).eval().to(device)
+        except (OSError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise ConfigError("no such model of transformers", got=f"{name}: {line}") from error
+        self.name = f"transformers {name}"
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
+        texts = []
+        for samples in recordings:  # one at a time, as published: group norms make padding audible
+            inputs = self._processor(_padded(samples), sampling_rate=RATE, return_tensors="pt").to(self._device)
+            ids = self._model(**inputs).logits.argmax(-1)
+            texts.append(self._processor.batch_decode(ids)[0].lower())
+        return texts
+
+
+class _Whisper:
+    def __init__(self, name: str, device: str) -> None:
+        library = _needs("faster_whisper", "faster-whisper")
+        kind = "cuda" if device.startswith("cuda") else "cpu"
+        self._model = library.WhisperModel(name, device=kind, compute_type="auto")
+        self.name = f"faster-whisper {name}"
+
+    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
+        texts = []
+        for samples in recordings:
+            segments, _ = self._model.transcribe(_padded(samples), language="en", beam_size=5, temperature=0.0)
+            texts.append(" ".join(segment.text.strip() for segment in segments).lower())
+        return texts

@@ -1,0 +1,58 @@
+"""What a captioner learns: the next unit.
+
+B images, L text tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from viseme.core.losses import IGNORE, token_accuracy
+from viseme.im2speech.tokens import UnitTokens, unit_error_rate
+
+__all__ = ["CaptionLosses", "caption_loss", "next_tokens", "score"]
+
+
+def next_tokens(tokens_BL: Tensor, lengths_B: Tensor) -> Tensor:
+    """What follows each token but the last (B, L - 1), `IGNORE` where nothing does."""
+    place_L = torch.arange(1, tokens_BL.shape[1], device=tokens_BL.device)
+    return tokens_BL[:, 1:].masked_fill(place_L >= lengths_B[:, None], IGNORE)
+
+
+def caption_loss(logits_BLV: Tensor, tokens_BL: Tensor, lengths_B: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross entropy of each next token, end included, over all that count in the batch."""
+    return F.cross_entropy(
+        logits_BLV[:, :-1].flatten(0, 1).float(),
+        next_tokens(tokens_BL, lengths_B).flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=label_smoothing,
+    )
+
+
+@dataclass(frozen=True)
+class CaptionLosses:
+    """The loss, and how often the next token was right."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def score(logits_BLV: Tensor, tokens_BL: Tensor, lengths_B: Tensor, label_smoothing: float = 0.0) -> CaptionLosses:
+    """Loss and accuracy of a teacher-forced pass."""
+    loss = caption_loss(logits_BLV, tokens_BL, lengths_B, label_smoothing)
+    wanted = next_tokens(tokens_BL, lengths_B)
+    return CaptionLosses(loss, token_accuracy(logits_BLV[:, :-1].detach(), wanted, IGNORE))
+
+
+def teacher_forced_error_rate(logits_BLV: Tensor, tokens_BL: Tensor, lengths_B: Tensor, tokens: UnitTokens) -> float:
+    """Mean unit error rate of the most likely next tokens, cut at their first end, against the targets."""
+    rates = []
+    for best, row, length in zip(logits_BLV.argmax(-1).tolist(), tokens_BL.tolist(), lengths_B.tolist()):
+        truth = tokens.parse(row[:length])
+        if truth:
+            rates.append(unit_error_rate(tokens.parse([tokens.bos, *best[: length - 1]]), truth))
+    return sum(rates) / len(rates) if rates else 0.0
