@@ -35,13 +35,15 @@ def main() -> None:
     parser.add_argument("--modality", choices=("video", "audio"), default="video")
     parser.add_argument("--pretrain", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of small_pretrain")
     parser.add_argument("--finetune", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of small_vsr")
+    parser.add_argument("--only", choices=INITIALISATIONS, help="these runs only, so that two processes can share them")
     args = parser.parse_args()
     study = Study(args.store, args.out, args.modality, args.pretrain, args.finetune)
     budgets = [int(number) for number in args.budgets.split(",")]
-    encoder = study.pretrained()
+    chosen = (args.only,) if args.only else INITIALISATIONS
+    encoder = study.pretrained() if "pretrained" in chosen else study.encoder
     for budget in budgets:
         for seed in range(args.seeds):
-            for initialisation in INITIALISATIONS:
+            for initialisation in chosen:
                 study.run(budget, seed, initialisation, encoder)
         study.write(budgets)
     print(study.write(budgets))
@@ -58,14 +60,18 @@ class Study:
         common = [f"data.root_dir={self.store}", f"exp_dir={self.out}", f"exp_name={name}", "trainer.progress=false"]
         return compose(PACKAGE, [f"recipe={recipe}", *common, *more])
 
+    @property
+    def encoder(self) -> Path:
+        """Model directory of the pre-trained encoder."""
+        return self.out / "pretrain" / self.modality
+
     def pretrained(self) -> Path:
-        """The encoder that the fine-tunings start from."""
-        directory = self.out / "pretrain" / self.modality
-        if not (directory / "checksums.json").is_file():
+        """Pre-train, unless that is done; the encoder that the fine-tunings start from."""
+        if not (self.encoder / "checksums.json").is_file():
             started = time.monotonic()
             pretrain(self._compose("small_pretrain", "pretrain", *self.overrides["pretrain"]))
             write_text_atomic(self.out / "pretrain" / "seconds.json", json.dumps(time.monotonic() - started))
-        return directory
+        return self.encoder
 
     def folder(self, budget: int, seed: int, initialisation: str) -> Path:
         return self.out / f"{self.modality}_{budget}_{seed}_{initialisation}"
@@ -99,8 +105,8 @@ class Study:
     def write(self, budgets: list[int]) -> str:
         """The table, as text and as `table.json`."""
         lines = [
-            "SYNTHETIC data (embedded corpus); WER % of greedy CTC on the test split, mean of seeds (each seed), gain in "
-            "points with its 95 % interval",
+            "SYNTHETIC data (embedded corpus); WER % on the test split, mean of seeds (each seed); gain in points with "
+            "its 95 % interval",
             f"{'labels':>6}  {'from scratch':>28}  {'pre-trained':>28}  {'gain':>24}",
         ]
         rows = []

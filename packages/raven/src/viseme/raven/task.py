@@ -234,9 +234,9 @@ class PretrainTask(lightning.LightningModule):
 
 
 def run_steps(task: lightning.LightningModule) -> tuple[float, float]:
-    """Optimiser steps of the run and of an epoch."""
-    total = float(task.trainer.estimated_stepping_batches)
-    epochs = task.trainer.max_epochs
+    """Optimiser steps of the run, and of one of its `max_epochs`; a run cut by `max_steps` has shorter ones, and so a
+    shorter warm-up."""
+    total, epochs = float(task.trainer.estimated_stepping_batches), task.trainer.max_epochs
     return total, total / (epochs if epochs and epochs > 0 else 1)
 
 
