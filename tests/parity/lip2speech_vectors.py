@@ -79,7 +79,7 @@ def make_input(entry: dict, name: str) -> Any:
     if "then" not in spec:
         return torch.from_numpy(x)
     times = int(spec["then"].partition("every pixel ")[2].split("x")[0])
-    return np.floor(x).astype(np.uint8).repeat(times, axis=1).repeat(times, axis=2)
+    return np.floor(x).astype(np.uint8).repeat(times, axis=-3).repeat(times, axis=-2)
 
 
 def fills(entry: dict) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from viseme.core.errors import DataError
-from viseme.core.signal import MelSpec
+from viseme.core.signal import MelSpec, peak_normalise
 from viseme.lip2speech.crops import ERASE_SIZE, SIZE, erase, normalise
 from viseme.lip2speech.models.config import SpectrogramScale
 from viseme.lip2speech.sound import analyse, log_spectrogram
@@ -80,7 +80,10 @@ NONE = Augmentation(shift=False, erase=False, flip=False)
 
 @dataclass(frozen=True)
 class VCAItem:
-    """Tensors of one clip: video (1, T, H, W), mel (1, 80, S), spectrogram (1, F, S), sound, and how much is real."""
+    """Tensors of one clip: video (1, T, H, W), mel (1, 80, S), spectrogram (1, F, S), sound, and how much is real.
+
+    The sound has its peak at 0.9, as published.
+    """
 
     video: Tensor
     mel: Tensor
@@ -160,7 +163,7 @@ def vca_item(
     target = log_spectrogram(magnitude) if spectrogram == "log" else magnitude
     if padded is not None:
         mel, target = (_fit(x, COLUMNS_PER_FRAME * padded, floor) for x in (mel, target))
-    sound = audio[HOP * begin :]
+    sound = peak_normalise(audio)[HOP * begin :]
     if window is not None:
         sound = _fit(sound, SAMPLES_PER_FRAME * window, 0.0)
     elif limit is not None:
@@ -223,8 +226,8 @@ def multitask_item(
         first, stop = math.floor(25 * begin_s), min(frames, math.ceil(25 * end_s))
         audio = audio[math.floor(16000 * begin_s) : math.ceil(16000 * end_s)]
         frames = stop - first
-    frames = min(frames, limit or frames)
-    audio = audio[: SAMPLES_PER_FRAME * frames]
+    if limit is not None and frames > limit:
+        frames, audio = limit, audio[: SAMPLES_PER_FRAME * limit]
     if frames < 1 or len(audio) <= spec.n_fft // 2:
         raise DataError("the clip is too short to make an item of", got=f"{frames} frames, {len(audio)} samples")
     mel, magnitude = analyse(audio, spec)
