@@ -41,6 +41,7 @@ class TestStandard(StandardTests):
             *splits,
             "data.units=words",
             "data.num_workers=0",
+            "optim.frame_budget=null",
             "data.max_frames=300",
         ]
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viseme.avsr.published_keys import translated
 from viseme.core.cli import App, arg, emit
 from viseme.core.cli.prepare import add_prepare
 
@@ -22,6 +23,7 @@ app = App(
     "Auto-AVSR: speech read from lips, from sound, or from both.",
     package="viseme.avsr",
     extras={"sentencepiece": "sub-word units", "jiwer": "alignments in reports"},
+    translate=translated,
 )
 
 add_prepare(app)

@@ -99,6 +99,7 @@ class DataConfig:
         units_model, units_file: a SentencePiece model and its units file, instead of `units`.
         units_size: pieces of a SentencePiece model to make.
         normaliser: of text, by name.
+        max_clip_frames: train on clips up to this length only; null is all.
         batching: `bucket` (published 2025), `frame_count` (published before) or `dynamic`.
         max_frames, max_frames_val: most frames of a batch.
         num_buckets: for `bucket`.
@@ -127,6 +128,7 @@ class DataConfig:
     units_file: str | None = None
     units_size: int = 5000
     normaliser: str = "none"
+    max_clip_frames: int | None = None
     batching: str = "bucket"
     max_frames: int = 1600
     max_frames_val: int = 1000

@@ -25,7 +25,7 @@ from viseme.core.layers.conformer import AttentionKind, ConformerEncoder
 from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME, AudioFrontend, VisualFrontend
 from viseme.core.layers.masks import padding_mask
-from viseme.core.layers.resnet import WIDTHS, Activation
+from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk
 from viseme.core.layers.transformer import TransformerDecoder
 
 __all__ = ["AVSRConfig", "AVSRModel", "Encoded", "Modality"]
@@ -292,6 +292,24 @@ class AVSRModel(nn.Module):
             memory_dim=config.dim,
         )
         self.ctc = CTCHead(config.dim, config.vocabulary, config.dropout)
+
+    def set_speed(
+        self, *, compile: bool = False, channels_last: bool | None = None, activation_checkpointing: bool = False
+    ) -> None:
+        """How training is computed; what is learnt stays the same.
+
+        Args:
+            compile: the training pass goes through `torch.compile`, with any number of frames.
+            channels_last: memory layout of the visual trunk; None: the faster one for device and mode.
+            activation_checkpointing: activations are computed again in the backward pass: less memory, more time.
+        """
+        for module in self.modules():
+            if isinstance(module, (ConformerEncoder, ResNetTrunk, TransformerDecoder)):
+                module.recompute = activation_checkpointing
+            elif isinstance(module, VisualFrontend):
+                module.channels_last = channels_last
+        if compile:
+            self.compile(dynamic=True)
 
     def encode(
         self,

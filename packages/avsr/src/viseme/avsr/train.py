@@ -22,6 +22,7 @@ from viseme.avsr.data import (
 from viseme.avsr.model import AVSRConfig, AVSRModel
 from viseme.avsr.pipeline import AVSR, Search
 from viseme.avsr.published import convert, transfer_encoder, transfer_frontend
+from viseme.avsr.stages import budgeted, stages
 from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig, start_at_unit_scale
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
 from viseme.core.data import Manifest
@@ -55,7 +56,7 @@ class TrainReport:
 
 
 def train(cfg: DictConfig) -> TrainReport:
-    """Train one recogniser as a configuration (`conf/`) says, and write its model directory.
+    """Train one recogniser as a configuration (`conf/`) says, in one stage or two, and write its model directory.
 
     Resumes where the run stopped (`ckpt_path: auto`). Over several processes, every one calls this.
 
@@ -63,6 +64,14 @@ def train(cfg: DictConfig) -> TrainReport:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
     torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
+    run = Path(cfg.exp_dir) / cfg.exp_name
+    if cfg.curriculum.max_clip_frames is not None:
+        _lists(typed(DataConfig, cfg.data), run, allow_overlap=cfg.allow_overlap)  # units of the whole training text
+    reports = [_train_stage(budgeted(stage)) for stage in stages(cfg, run / UNITS_DIR)]
+    return reports[-1]
+
+
+def _train_stage(cfg: DictConfig) -> TrainReport:
     data: DataConfig = typed(DataConfig, cfg.data)
     optim: OptimConfig = typed(OptimConfig, cfg.optim)
     run = Path(cfg.exp_dir) / cfg.exp_name
@@ -73,6 +82,7 @@ def train(cfg: DictConfig) -> TrainReport:
     if optim.unit_start:
         start_at_unit_scale(model)
     _initialise(model, cfg)
+    model.set_speed(**cfg.speed)
     trainer = build_trainer(cfg.trainer, run)
     ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     loader = training_loader(data, clips, tokenizer, seed=cfg.trainer.seed, **ranks)
@@ -115,6 +125,8 @@ def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokeniz
         raise DataError(f"{silent} of {len(clips)} clips to train on have no text", path=data.train_file)
     if tokenizer is None:
         tokenizer = make_tokenizer(data, [row.text for row in clips])
+    if data.max_clip_frames is not None:
+        clips = _short(clips, data.max_clip_frames)
     if not (run / UNITS_DIR / TOKENIZER_FILE).is_file():
         tokenizer.save(run / UNITS_DIR)
     validation = None
@@ -125,6 +137,14 @@ def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokeniz
             test = read_list(data, data.test_file, split=data.test_split, tokenizer=tokenizer)
             check_disjoint(validation, test, "test", allow=allow_overlap, used="validated")
     return tokenizer, clips, validation
+
+
+def _short(clips: Manifest, frames: int) -> Manifest:
+    """The clips up to a length (published: `limit_length`)."""
+    short = Manifest([row for row, length in zip(clips, clips.lengths(), strict=True) if length <= frames], clips.root)
+    if not len(short):
+        raise DataError("no clip to train on is short enough", expected=f"at most {frames} frames")
+    return short
 
 
 def _geometry(cfg: DictConfig, data: DataConfig, tokenizer: Tokenizer) -> AVSRConfig:
@@ -152,11 +172,18 @@ def _initialise(model: AVSRModel, cfg: DictConfig) -> None:
                 hint="Same model=, data.modality and units? transfer_encoder takes the encoder alone.",
             )
         model.load_state_dict(state)
-    if cfg.transfer_frontend:
-        transfer_frontend(model, read_published(cfg.transfer_frontend, unwrap="model_state_dict"))
-    if cfg.transfer_encoder:
-        path = Path(cfg.transfer_encoder)
+    for name in _paths(cfg.transfer_frontend):
+        transfer_frontend(model, read_published(name, unwrap="model_state_dict"))
+    for name in _paths(cfg.transfer_encoder):
+        path = Path(name)
         transfer_encoder(model, load_model_dir(path).state if path.is_dir() else _weights(path))
+
+
+def _paths(value: Any) -> list[str]:
+    """One path, or a list of them (a branch each), or none."""
+    if not value:
+        return []
+    return [str(value)] if isinstance(value, str) else [str(path) for path in value]
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

@@ -77,12 +77,20 @@ class App:
         description: what the package is for, one line.
         package: the package whose `conf/` holds the Hydra groups of the verbs that take overrides.
         extras: optional modules that `doctor` looks for, with what each is for.
+        translate: turns a command line as other software spells it into ours, before anything else looks at it.
     """
 
     def __init__(
-        self, prog: str, description: str, *, package: str | None = None, extras: dict[str, str] | None = None
+        self,
+        prog: str,
+        description: str,
+        *,
+        package: str | None = None,
+        extras: dict[str, str] | None = None,
+        translate: Callable[[list[str]], list[str]] | None = None,
     ) -> None:
         self.prog, self.description, self.package = prog, description, package
+        self._translate = translate
         self.verbs: dict[str, Verb] = {}
         self._extras = extras or {}
         self.verb("doctor", "what is installed here, and what of it works", json=True)(self._doctor)
@@ -140,6 +148,8 @@ class App:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line; returns the exit code and never raises."""
         argv = list(sys.argv[1:] if argv is None else argv)
+        if self._translate is not None:
+            argv = self._translate(argv)
         try:
             args = self.parser(argv).parse_args(argv)
         except SystemExit as stop:  # argparse: --help, --version, or a wrong flag

@@ -52,7 +52,7 @@ class VisualFrontend(nn.Module):
         x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
         channels_last = self.channels_last
         if channels_last is None:
-            # Same values. What tensor cores want, and CPUs without a backward pass (1.5 times as fast; with one, slower).
+            # Same values. What tensor cores want; on CPUs 1.5 times as fast, but slower where there is a backward pass.
             channels_last = x_NCHW.is_cuda or not self.training
         x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         x_NCHW = self.trunk(x_NCHW)

@@ -1,5 +1,5 @@
-"""Activation checkpointing that leaves no trace: a block's activations are computed again in the backward pass instead of
-kept (Chen et al. 2016), and batch norms do not count the second time."""
+"""Activation checkpointing that leaves no trace: activations are computed again in the backward pass instead of kept
+(Chen et al. 2016), and batch norms do not count the second time."""
 
 from __future__ import annotations
 
