@@ -90,7 +90,7 @@ class PretrainTask(lightning.LightningModule):
         self.model = model
         self.optim, self.masking = optim or PretrainOptim(), masking or Masking()
         self._momentum_steps = (1.0, 0.0)
-        self._updated = 0
+        self._last_momentum = self.optim.base_momentum
         self._pictured = False
 
     # ------------------------------------------------------------------------------------------------- steps
@@ -101,6 +101,7 @@ class PretrainTask(lightning.LightningModule):
         for probe in probes.values():
             total = total + probe.loss
         self._log(made, losses, probes, "", len(batch["ids"]))
+        self.log("momentum", self._last_momentum)
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -220,17 +221,13 @@ class PretrainTask(lightning.LightningModule):
             cosine=self.optim.momentum_cosine,
         )
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """One teachers' update per optimiser step."""
-        if self.global_step == self._updated:
-            return
-        self._updated = self.global_step
-        momentum = self.momentum(self.global_step - 1)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step and the teachers' update, so that no checkpoint can lie between the two."""
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        momentum = self.momentum(step)
         self.model.update_teachers(momentum)
-        self.log("momentum", momentum)
-
-    def on_train_start(self) -> None:
-        self._updated = self.global_step
+        self._last_momentum = momentum
 
 
 def run_steps(task: lightning.LightningModule) -> tuple[float, float]:
