@@ -1,0 +1,112 @@
+"""Losses over a linear layer's output that is never held whole: logits come, are scored, and go, some rows at a time.
+
+A loss whose gradient by the logits is known once they are (softmax minus something known beforehand) needs them only
+once: each chunk's gradient goes into the layer's gradients at once, in the forward pass, and nothing is computed again.
+
+N rows, C rows of a chunk, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["CACHED_ROWS", "LinearGradients", "linear_in_chunks", "operand_dtype", "product", "score_dtype"]
+
+# Measured: below 8 MB the weight's gradient is read and written too often, above 32 MB the processor's caches miss.
+_CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 64 << 20}
+
+CACHED_ROWS = 32
+"""Elementwise passes over this many rows stay in a processor's cache."""
+
+Visit = Callable[[Tensor, slice], None]
+
+
+class LinearGradients(NamedTuple):
+    """Of the layer's input (N, D), weight (V, D) and bias (V,), in the score's type; None where not wanted."""
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+def score_dtype(x: Tensor) -> torch.dtype:
+    """What scores are computed in: float64 for float64, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def operand_dtype(hidden: Tensor) -> torch.dtype:
+    """What enters the matrix products: on an accelerator what autocast says or the input has (sums are float32 all the
+    same); on a CPU the score's type, which is as fast there and exact."""
+    device = hidden.device.type
+    if device == "cpu":
+        return score_dtype(hidden)
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """a @ b of matrices or batches of them, summed and given in float32 or better."""
+    multiply = torch.bmm if a.ndim == 3 else torch.mm
+    if a.dtype in (torch.float16, torch.bfloat16):
+        if a.is_cuda:
+            return multiply(a, b, out_dtype=torch.float32)
+        a, b = a.float(), b.float()
+    return multiply(a, b, out=out)
+
+
+def linear_in_chunks(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    visit: Visit,
+    wanted: tuple[bool, bool, bool],
+    rows: Tensor | None = None,
+) -> LinearGradients:
+    """Pass a layer's logits, chunk by chunk, to `visit`, and gather the layer's gradients.
+
+    Args:
+        hidden_ND, weight_VD, bias_V: the layer's input and parameters.
+        visit: called with logits (C, V) in float32 or better and the slice of rows they are; to replace them, in place,
+            by the loss's gradient by them (not needed where nothing is wanted).
+        wanted: which of the three gradients.
+        rows: (R,) the rows that count, in order (the slices then are of this list); None for all.
+    """
+    dtype, operand = score_dtype(hidden_ND), operand_dtype(hidden_ND)
+    weight = weight_VD.detach().to(operand)
+    bias = None if bias_V is None else bias_V.detach().to(dtype)
+    hidden_ND = hidden_ND.detach()
+    vocabulary = len(weight)
+    total = len(hidden_ND) if rows is None else len(rows)
+    limit = _CHUNK_BYTES.get(hidden_ND.device.type, _CHUNK_BYTES["cuda"])
+    size = max(1, min(total, limit // (4 * vocabulary)))
+    buffer = hidden_ND.new_empty((size, vocabulary), dtype=dtype)
+    made = LinearGradients(
+        torch.zeros_like(hidden_ND, dtype=dtype) if wanted[0] else None,
+        torch.zeros_like(weight, dtype=dtype) if wanted[1] else None,
+        hidden_ND.new_zeros(vocabulary, dtype=dtype) if wanted[2] else None,
+    )
+    for start in range(0, total, size):
+        chunk = slice(start, min(start + size, total))
+        hidden_CD = (hidden_ND[chunk] if rows is None else hidden_ND[rows[chunk]]).to(operand)
+        logits_CV = product(hidden_CD, weight.T, out=buffer[: len(hidden_CD)])
+        if bias is not None:
+            logits_CV += bias
+        visit(logits_CV, chunk)
+        gradient_CV = logits_CV.to(operand)
+        if made.hidden is not None:
+            gradient_CD = product(gradient_CV, weight)
+            if rows is None:
+                made.hidden[chunk] = gradient_CD
+            else:
+                made.hidden[rows[chunk]] = gradient_CD
+        if made.weight is not None:
+            if gradient_CV.dtype == dtype:
+                made.weight.addmm_(gradient_CV.T, hidden_CD)
+            else:
+                made.weight.add_(product(gradient_CV.T, hidden_CD))
+        if made.bias is not None:
+            made.bias.add_(logits_CV.sum(0))
+    return made
