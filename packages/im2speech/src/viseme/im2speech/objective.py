@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from viseme.core.losses import IGNORE, token_accuracy
-from viseme.im2speech.tokens import UnitTokens, unit_error_rate
 
 __all__ = ["CaptionLosses", "caption_loss", "next_tokens", "score"]
 
@@ -46,13 +45,3 @@ def score(logits_BLV: Tensor, tokens_BL: Tensor, lengths_B: Tensor, label_smooth
     loss = caption_loss(logits_BLV, tokens_BL, lengths_B, label_smoothing)
     wanted = next_tokens(tokens_BL, lengths_B)
     return CaptionLosses(loss, token_accuracy(logits_BLV[:, :-1].detach(), wanted, IGNORE))
-
-
-def teacher_forced_error_rate(logits_BLV: Tensor, tokens_BL: Tensor, lengths_B: Tensor, tokens: UnitTokens) -> float:
-    """Mean unit error rate of the most likely next tokens, cut at their first end, against the targets."""
-    rates = []
-    for best, row, length in zip(logits_BLV.argmax(-1).tolist(), tokens_BL.tolist(), lengths_B.tolist()):
-        truth = tokens.parse(row[:length])
-        if truth:
-            rates.append(unit_error_rate(tokens.parse([tokens.bos, *best[: length - 1]]), truth))
-    return sum(rates) / len(rates) if rates else 0.0

@@ -1,7 +1,7 @@
 """The LightningModule of the captioner: objective, optimiser, schedule, what is logged.
 
 Logged each step: `loss`, `accuracy` (of the next unit); at validation both with `_val`, and `uer_val`, the unit error
-rate of the most likely next units.
+rate of greedy captions against the spoken ones.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from viseme.core.errors import ConfigError
 from viseme.im2speech.data import CaptionBatch
+from viseme.im2speech.decoding import GenerationConfig, generate
 from viseme.im2speech.model import Captioner
-from viseme.im2speech.objective import CaptionLosses, score, teacher_forced_error_rate
+from viseme.im2speech.objective import CaptionLosses, score
 from viseme.im2speech.schedule import warmup_factor
+from viseme.im2speech.tokens import unit_error_rate
 
 __all__ = ["CaptionTask", "OptimConfig"]
 
@@ -63,22 +65,26 @@ class CaptionTask(lightning.LightningModule):
             model.model.git.image_encoder.requires_grad_(False)
             model.model.git.visual_projection.requires_grad_(False)
 
-    def _run(self, batch: CaptionBatch) -> tuple[Tensor, CaptionLosses]:
+    def _run(self, batch: CaptionBatch) -> CaptionLosses:
         tokens_BL, lengths_B = batch["tokens"], batch["lengths"]
         logits_BLV = self.model(batch["images"], tokens_BL, lengths_B)
-        return logits_BLV, score(logits_BLV, tokens_BL, lengths_B, self.optim.label_smoothing)
+        return score(logits_BLV, tokens_BL, lengths_B, self.optim.label_smoothing)
 
     def training_step(self, batch: CaptionBatch, batch_index: int) -> Tensor:
-        _, losses = self._run(batch)
+        losses = self._run(batch)
         self._log(losses, "", len(batch["names"]))
         return losses.loss
 
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
-        logits_BLV, losses = self._run(batch)
         clips, tokens = len(batch["names"]), self.model.config.tokens
-        self._log(losses, "_val", clips)
-        rate = teacher_forced_error_rate(logits_BLV, batch["tokens"], batch["lengths"], tokens)
-        self.log("uer_val", rate, batch_size=clips, prog_bar=True, sync_dist=True)
+        self._log(self._run(batch), "_val", clips)
+        longest = min(batch["tokens"].shape[1] + 16, self.model.config.max_tokens)
+        found = generate(self.model.model, self.model.encode(batch["images"]), GenerationConfig(1, longest))
+        spoken = [
+            tokens.parse(row[:length]) for row, length in zip(batch["tokens"].tolist(), batch["lengths"].tolist())
+        ]
+        rates = [unit_error_rate(tokens.parse(one.tokens), truth) for one, truth in zip(found, spoken)]
+        self.log("uer_val", sum(rates) / clips, batch_size=clips, prog_bar=True, sync_dist=True)
 
     def _log(self, losses: CaptionLosses, suffix: str, clips: int) -> None:
         named = {"loss": losses.loss.detach(), "accuracy": losses.accuracy.float()}
