@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from viseme.core.errors import ConfigError, FaceError
 from viseme.core.faces import (
+    CropVariant,
     FaceMesh,
     FaceTrack,
     FaceTracker,
+    MouthCropper,
     YuNet,
     choose_track,
     iou,
@@ -21,6 +24,8 @@ from viseme.core.faces import (
     mouth_openness,
     track_faces,
 )
+from viseme.core.media import VideoWriter, stream_frames, stream_pictures
+from viseme.core.prepare import PrepareOptions
 
 HEIGHT, WIDTH = 240, 400
 
@@ -231,3 +236,94 @@ def test_strides_below_one_are_refused():
 def test_per_frame_of_an_empty_track():
     assert FaceTrack().per_frame(2) == [None, None]
     assert FaceTrack().prominence == 0
+
+
+def crop_corners(track: FaceTrack, total: int, variant: CropVariant) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and middle of the mouth crop in pixels of the frame, (T, 5, 2), and pixels of the crop per pixel of the
+    frame, (T,)."""
+    cropper = MouthCropper(variant)
+    transforms, centres = cropper.align([cropper.select(mesh) for mesh in track.per_frame(total)])
+    grid = np.array([[0, 0], [96, 0], [0, 96], [96, 96], [48, 48]], dtype=float)
+    back = [cv2.invertAffineTransform(t) for t in transforms]
+    placed = [(grid + c) @ b[:, :2].T + b[:, 2] for b, c in zip(back, cropper.corners(centres))]
+    return np.stack(placed), np.sqrt(np.abs(np.linalg.det(transforms[:, :, :2])))
+
+
+def apart(track: FaceTrack, reference: FaceTrack, total: int, variant: CropVariant = "mediapipe") -> float:
+    """Mean distance of two tracks' crops in pixels of the crop."""
+    (ours, _), (theirs, scale) = (crop_corners(t, total, variant) for t in (track, reference))
+    return float((np.linalg.norm(ours - theirs, axis=2) * scale[:, None]).mean())
+
+
+def test_crops_of_the_default_strides_are_those_of_every_frame():
+    """To a pixel on average, on a head that nods, sways and turns."""
+    face = portrait(3, 140)
+    frames = []
+    for t in range(60):
+        turn = cv2.getRotationMatrix2D((70, 70), 8 * np.sin(t / 5), 1 + 0.06 * np.sin(t / 7))
+        turned = cv2.warpAffine(face, turn, (140, 140), borderMode=cv2.BORDER_REPLICATE)
+        frames.append(scene((turned, 100 + 20 * np.sin(t / 6), 40 + 10 * np.cos(t / 4))))
+    defaults = PrepareOptions()
+    (sparse,) = track_faces(frames, stride=defaults.stride, mesh_stride=defaults.mesh_stride)
+    (every,) = track_faces(frames, stride=1, mesh_stride=1)
+    assert sparse.frames == every.frames == list(range(60))
+    assert apart(sparse, every, 60) < 1.0
+
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "real" / "talking_woman_5s.mp4"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the real recording is not beside the repository; the test above covers")
+@pytest.mark.parametrize("variant", ["mediapipe", "retinaface"])
+def test_a_real_recording(variant):
+    """A face in every frame; crops of the default strides within a pixel of those of every frame."""
+    frames, defaults = list(stream_pictures(REAL)), PrepareOptions()
+    (sparse,) = track_faces(frames, stride=defaults.stride, mesh_stride=defaults.mesh_stride)
+    (every,) = track_faces(frames, stride=1, mesh_stride=1)
+    assert sparse.frames == every.frames == list(range(125))
+    assert apart(sparse, every, 125, variant) < 1.0
+
+
+def test_flow_follows_what_interpolation_cannot_know():
+    """A jerk between two looks at the landmarks: linear motion would be off by 6 pixels."""
+    face, places = portrait(3), [100, 100, 112, 112, 112]
+    frames = [scene((face, left, 40)) for left in places]
+    (track,) = track_faces(frames, mesh_stride=4)
+    middle = np.array([landmarks4(mesh).mean(0)[0] for mesh in track.landmarks])
+    assert np.abs(middle - middle[0] - (np.array(places) - 100)).max() < 2
+
+
+def test_flow_carries_a_track_to_the_last_frame_and_to_its_loss():
+    face = portrait(3)
+    (track,) = track_faces([scene((face, 60 + 3 * t, 40)) for t in range(7)], mesh_stride=4)
+    assert track.frames == list(range(7))
+    assert landmarks4(track.landmarks[6])[0, 0] - landmarks4(track.landmarks[4])[0, 0] == pytest.approx(6, abs=1)
+    gone = [*(scene((face, 60, 40)) for _ in range(7)), *(scene() for _ in range(5))]
+    (track,) = track_faces(gone, mesh_stride=4)
+    assert track.frames == list(range(7))
+
+
+def test_confirming_looks_are_coarse_but_small_faces_are_found():
+    """A small face that comes while a large one is followed is found at the latest by the fourth look."""
+    large, small = portrait(3, 150), portrait(5, 40)
+    coarse = []
+
+    class Spy(YuNet):
+        def coarsely(self, frame, smallest_px):
+            coarse.append(smallest_px)
+            return super().coarsely(frame, smallest_px)
+
+    frames = [scene((large, 10, 40), *([(small, 300, 60)] if t > 2 else [])) for t in range(24)]
+    tracks = track_faces(frames, stride=4, detector=Spy(max_side=200))
+    assert coarse and coarse[0] > 60
+    assert len(tracks) == 2 and tracks[1].frames[0] <= 16
+
+
+def test_pictures_are_tracked_as_arrays_are(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 25, (WIDTH, HEIGHT), crf=10) as writer:
+        for frame in drift(12):
+            writer.write(frame)
+    (planes,) = track_faces(stream_pictures(tmp_path / "a.mp4"), mesh_stride=3)
+    (arrays,) = track_faces(stream_frames(tmp_path / "a.mp4"), mesh_stride=3)
+    assert planes.frames == arrays.frames
+    assert np.linalg.norm(np.stack(planes.landmarks) - np.stack(arrays.landmarks), axis=2).mean() < 0.3

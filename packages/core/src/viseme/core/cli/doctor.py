@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["Finding", "doctor", "examine"]
 
-REQUIRED = ("torch", "lightning", "numpy", "scipy", "av", "cv2", "onnxruntime", "soundfile", "safetensors", "hydra")
+REQUIRED = ("torch", "lightning", "numpy", "scipy", "av", "cv2", "soundfile", "safetensors", "hydra")
 OPTIONAL = {
     "sentencepiece": "sub-word text units",
     "espeakng_loader": "voices of the embedded corpus (viseme-core[synthetic])",

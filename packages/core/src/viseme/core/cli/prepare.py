@@ -36,7 +36,7 @@ def add_prepare(app: App) -> None:
         ),
         arg("--landmarks-dir", metavar="DIR", help="landmarks to use instead of detection (<id>.npz, .npy, .pkl)"),
         arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
-        arg("--stride", type=int, default=5, metavar="N", help="frames between face detections (default: 5)"),
+        arg("--stride", type=int, default=8, metavar="N", help="frames between face detections (default: 8)"),
         arg(
             "--min-visible",
             type=float,

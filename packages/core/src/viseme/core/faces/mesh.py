@@ -4,17 +4,19 @@ Mobile GPUs", 2019; weights of MediaPipe, see the NOTICE)."""
 from __future__ import annotations
 
 import math
+import threading
 from importlib.resources import files
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from viseme.core.faces.types import Face
+from viseme.core.media import Frame, warp
 
 __all__ = ["FaceMesh"]
 
 INPUT_SIZE = 192
+_OUTPUTS = ("conv2d_21", "conv2d_31")
 MARGIN = 1.5
 """Side of the network's square over the longer side of the face."""
 
@@ -27,20 +29,19 @@ class FaceMesh:
     """
 
     def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        # One thread and no spinning: preparation runs a process per core, and idle threads that spin would steal them.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         weights = (files("viseme.core.faces") / "weights" / "face_mesh.onnx").read_bytes()
-        self._session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        self._net = cv2.dnn.readNetFromONNX(np.frombuffer(weights, np.uint8))
+        self._one_at_a_time = threading.Lock()  # the network keeps its input; threads would mix theirs
 
-    def __call__(self, frame: np.ndarray, where: Face | np.ndarray) -> tuple[np.ndarray, float]:
-        """See the class; `frame` (H, W, 3) uint8 RGB."""
+    def __call__(self, frame: Frame, where: Face | np.ndarray) -> tuple[np.ndarray, float]:
+        """See the class; `frame` (H, W, 3) uint8 RGB, or a `Picture`."""
         square = _square_of_face(where) if isinstance(where, Face) else _square_of_landmarks(where)
         to_frame = _square_to_frame(*square)
-        crop = cv2.warpAffine(frame, to_frame, (INPUT_SIZE, INPUT_SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        crop = warp(frame, to_frame, (INPUT_SIZE, INPUT_SIZE), inverse=True)
         x = crop[None].astype(np.float32) / np.float32(255)
-        points, logit = self._session.run(["conv2d_21", "conv2d_31"], {"input_1": x})
+        with self._one_at_a_time:
+            self._net.setInput(x)
+            points, logit = self._net.forward(_OUTPUTS)
         landmarks = points.reshape(468, 3)[:, :2] @ to_frame[:, :2].T + to_frame[:, 2]
         return landmarks.astype(np.float32), 1 / (1 + math.exp(-float(logit.reshape(()))))
 

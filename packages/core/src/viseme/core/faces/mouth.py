@@ -18,6 +18,7 @@ from viseme.core.errors import FaceError
 from viseme.core.faces.mean_face import MEAN_FACE, MEAN_FACE_4, MEAN_FACE_SIZE
 from viseme.core.faces.points import landmarks4, landmarks68
 from viseme.core.faces.smoothing import SMOOTHING_WINDOW, interpolate_landmarks, smooth_landmarks
+from viseme.core.media import Frame, warp
 
 __all__ = ["MouthCropper", "CropVariant", "crop_mouth"]
 
@@ -119,12 +120,12 @@ class MouthCropper:
         return np.round(centres - self.size / 2).astype(np.int64)
 
     def crops(
-        self, frames: Iterable[np.ndarray], landmarks: Sequence[np.ndarray | None], *, gray: bool = False
+        self, frames: Iterable[Frame], landmarks: Sequence[np.ndarray | None], *, gray: bool = False
     ) -> Iterator[np.ndarray]:
         """Yields one patch (S, S[, 3]) uint8 per frame, holding one frame at a time.
 
         Args:
-            frames: (H, W, 3) RGB or (H, W) grey uint8, as many as there are landmarks.
+            frames: (H, W, 3) RGB or (H, W) grey uint8, or `Picture`s, as many as there are landmarks.
             landmarks: as for `align`.
             gray: convert to grey before warping, as the published model zoo does.
 
@@ -135,20 +136,22 @@ class MouthCropper:
         count = 0
         for frame in frames:
             if count < len(transforms):
-                picture = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if gray and frame.ndim == 3 else frame
-                yield self._patch(picture, transforms[count], centres[count])
+                yield self._patch(_grey(frame) if gray else frame, transforms[count], centres[count])
             count += 1
         if count != len(transforms):
             raise FaceError("frames and landmarks differ in number", expected=f"{count} (frames)", got=len(transforms))
 
-    def _patch(self, frame: np.ndarray, transform: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    def _patch(self, frame: Frame, transform: np.ndarray, centre: np.ndarray) -> np.ndarray:
         # Only the patch is warped, not the whole mean-face picture around it: the same pixels at a seventh of the cost.
         shifted = transform.copy()
         shifted[:, 2] -= self.corners(centre)
         size = (self.size, self.size)
-        return cv2.warpAffine(
-            frame, shifted, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-        )
+        return warp(frame, shifted, size)
+
+
+def _grey(frame: Frame) -> np.ndarray:
+    colour = frame if isinstance(frame, np.ndarray) else frame.rgb()
+    return cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.ndim == 3 else colour
 
 
 def crop_mouth(

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from viseme.core.errors import ConfigError, FaceError
+from viseme.core.faces.flow import FaceFlow
 from viseme.core.faces.mesh import FaceMesh
 from viseme.core.faces.shots import same_shot, still_there, thumbnail
-from viseme.core.faces.types import FaceDetector, iou
+from viseme.core.faces.types import CoarseDetector, Face, FaceDetector, iou
 from viseme.core.faces.yunet import YuNet
+from viseme.core.media import Frame
 
 __all__ = ["FaceTrack", "FaceTracker", "track_faces", "choose_track"]
 
@@ -25,6 +27,8 @@ _SAME_FACE = 0.3
 """Overlap (IoU) from which a detection belongs to a track."""
 _UNCONFIRMED_LIMIT = 4
 """Detection rounds that a track may go without any detection on it; then it has drifted onto something else."""
+_FULL_LOOK = 4
+"""Every so manieth round of detection looks for faces smaller than the known ones as well."""
 
 
 @dataclass(eq=False)
@@ -67,10 +71,18 @@ class _Live:
     mesh: np.ndarray
     thumb: np.ndarray
     unconfirmed: int = 0
+    flow: FaceFlow | None = None
+    shifts: list[np.ndarray] = field(default_factory=list)
+    """Displacement since the last landmarks, (2,) in pixels, for every frame since then."""
 
     @property
     def box(self) -> np.ndarray:
         return self.track.boxes[-1]
+
+    @property
+    def expected(self) -> np.ndarray:
+        """Where the landmarks should be by now."""
+        return self.mesh + np.float32(self.shifts[-1]) if self.shifts else self.mesh
 
 
 class FaceTracker:
@@ -78,7 +90,8 @@ class FaceTracker:
 
     Args:
         stride: frames between detections; 1 detects on every frame.
-        mesh_stride: frames between landmarks; frames in between are interpolated linearly.
+        mesh_stride: frames between landmarks; in between the face is followed by optical flow, and its shape is
+            interpolated. Detection, where due, waits for the next frame with landmarks.
         max_faces: most faces followed at once; the largest are kept.
         points: what to keep of a frame's (468, 2) landmarks; all of them by default. Long videos need less memory with
             the few points that a crop needs.
@@ -104,38 +117,50 @@ class FaceTracker:
         self._lost: list[_Live] = []
         self._all: list[FaceTrack] = []
         self._last_thumb: np.ndarray | None = None
-        self._last_detection = 0
+        self._last_detection = self._last_mesh = 0
+        self._coarse_looks = 0
         self._count = 0
 
     @property
     def tracks(self) -> list[FaceTrack]:
         """Tracks so far, most prominent first."""
+        for live in self._live:
+            self._carry_on(live)
         return sorted(self._all, key=lambda track: -track.prominence)
 
-    def update(self, frame: np.ndarray) -> None:
-        """The next frame (H, W, 3) uint8 RGB."""
+    def update(self, frame: Frame) -> None:
+        """The next frame (H, W, 3) uint8 RGB, or a `Picture` where detector and mesh take it (the default ones do)."""
         index, self._count = self._count, self._count + 1
         thumb = thumbnail(frame)
         last, self._last_thumb = self._last_thumb, thumb
         cut = last is not None and not same_shot(last, thumb)
-        if last is not None and cut:
-            self._lose([live for live in self._live if not still_there(last, thumb, live.box, frame)])
-        if not cut and self._live and index - self._live[0].track.frames[-1] < self.mesh_stride:
-            return  # detection, if due, waits for the next frame with landmarks, which it would cost here as well
+        changed = [
+            live for live in self._live if last is not None and not still_there(last, thumb, live.box, frame, cut=cut)
+        ]
+        if cut:
+            self._lose(changed)
+        for live in self._live:
+            if live.flow is not None:
+                live.shifts.append(live.flow.moved(frame) if not cut else np.zeros(2))
+        if not cut and not changed and self._live and index - self._last_mesh < self.mesh_stride:
+            return
+        self._last_mesh = index
         detect = cut or not self._live or index - self._last_detection >= self.stride
-        if not self._follow(frame, index, thumb) or detect:
+        kept = self._follow(frame, index, thumb)
+        if not kept or detect:
             self._last_detection = index
-            self._look(frame, index, thumb)
+            self._look(frame, index, thumb, coarsely=kept and not cut and bool(self._live))
 
-    def _follow(self, frame: np.ndarray, index: int, thumb: np.ndarray) -> bool:
+    def _follow(self, frame: Frame, index: int, thumb: np.ndarray) -> bool:
         """Landmarks of the live tracks in this frame; False if one was lost."""
         lost = []
         for live in self._live:
-            landmarks, presence = self._mesh(frame, live.mesh)
+            landmarks, presence = self._mesh(frame, live.expected)
             if presence < _PRESENCE or self._doubled(live, landmarks):
+                live.shifts = live.shifts[:-1]
                 lost.append(live)
             else:
-                self._extend(live, index, landmarks, presence, thumb)
+                self._extend(live, frame, index, landmarks, presence, thumb)
         self._lose(lost)
         return not lost
 
@@ -145,9 +170,9 @@ class FaceTracker:
         older = self._live[: self._live.index(live)]
         return any(iou(box, other.box) > 0.7 for other in older)
 
-    def _look(self, frame: np.ndarray, index: int, thumb: np.ndarray) -> None:
+    def _look(self, frame: Frame, index: int, thumb: np.ndarray, *, coarsely: bool) -> None:
         """Detection: confirm live tracks, take up lost ones, begin new ones."""
-        faces = self._detect(frame)
+        faces = self._faces(frame, coarsely)
         for live in list(self._live):
             match = max(faces, key=lambda face: iou(face.box_xyxy, live.box), default=None)
             if match is not None and iou(match.box_xyxy, live.box) >= _SAME_FACE:
@@ -159,7 +184,14 @@ class FaceTracker:
         for face in faces[: max(0, self.max_faces - len(self._live))]:
             landmarks, presence = self._mesh(frame, face)
             if presence >= _PRESENCE and not any(iou(_box(landmarks), live.box) > _SAME_FACE for live in self._live):
-                self._extend(self._take_up(_box(landmarks), thumb), index, landmarks, presence, thumb)
+                self._extend(self._take_up(_box(landmarks), thumb), frame, index, landmarks, presence, thumb)
+
+    def _faces(self, frame: Frame, coarsely: bool) -> list[Face]:
+        """What the detector sees. To confirm known faces it need not look for smaller ones every time."""
+        self._coarse_looks = self._coarse_looks + 1 if coarsely else 0
+        if isinstance(self._detect, CoarseDetector) and self._coarse_looks % _FULL_LOOK:
+            return self._detect.coarsely(frame, min(float(live.box[3] - live.box[1]) for live in self._live))
+        return self._detect(frame)  # type: ignore[arg-type]  # see `update`
 
     def _take_up(self, box: np.ndarray, thumb: np.ndarray) -> _Live:
         """A lost track that comes back where it was, in the same shot; else a new one. After a cut nothing is taken up,
@@ -168,37 +200,56 @@ class FaceTracker:
         if near:
             live = max(near, key=lambda live: live.track.frames[-1])
             self._lost.remove(live)
-            live.unconfirmed = 0
+            live.unconfirmed, live.shifts = 0, []
         else:
             live = _Live(FaceTrack(), np.empty(0), thumb)
             self._all.append(live.track)
         self._live.append(live)
         return live
 
-    def _extend(self, live: _Live, index: int, landmarks: np.ndarray, presence: float, thumb: np.ndarray) -> None:
+    def _extend(
+        self, live: _Live, frame: Frame, index: int, landmarks: np.ndarray, presence: float, thumb: np.ndarray
+    ) -> None:
         track, points, box = live.track, self._points(landmarks), _box(landmarks)
         if track.frames and (skipped := index - track.frames[-1] - 1) and skipped < self.mesh_stride:
             before, start, score = (track.landmarks[-1], track.boxes[-1]), track.frames[-1], track.scores[-1]
+            whole = live.shifts[-1] if live.shifts else np.zeros(2)
             for step in range(1, skipped + 1):
                 share = np.float32(step / (skipped + 1))
+                # what flow saw beyond a steady motion, such that both ends fit
+                shift = (live.shifts[step - 1] - share * whole if live.shifts else whole).astype(np.float32)
                 track.frames.append(start + step)
-                track.landmarks.append(before[0] + share * (points - before[0]))
-                track.boxes.append(before[1] + share * (box - before[1]))
+                track.landmarks.append(before[0] + share * (points - before[0]) + shift)
+                track.boxes.append(before[1] + share * (box - before[1]) + np.tile(shift, 2))
                 track.scores.append(min(score, presence))
         track.frames.append(index)
         track.landmarks.append(points)
         track.boxes.append(box)
         track.scores.append(presence)
-        live.mesh, live.thumb = landmarks, thumb
+        live.mesh, live.thumb, live.shifts = landmarks, thumb, []
+        live.flow = FaceFlow(frame, landmarks) if self.mesh_stride > 1 else None
+
+    def _carry_on(self, live: _Live) -> None:
+        """Frames after the last landmarks, as far as flow has followed the face."""
+        track = live.track
+        points, box, start = track.landmarks[-1], track.boxes[-1], track.frames[-1]
+        for step, shift in enumerate(live.shifts, start=1):
+            track.frames.append(start + step)
+            track.landmarks.append(points + shift.astype(np.float32))
+            track.boxes.append(box + np.tile(shift.astype(np.float32), 2))
+            track.scores.append(track.scores[-1])
+        live.mesh, live.shifts, live.flow = live.expected, [], None
 
     def _lose(self, lives: list[_Live]) -> None:
         gone = list(lives)
+        for live in gone:
+            self._carry_on(live)
         self._live = [live for live in self._live if live not in gone]
         self._lost.extend(gone)
 
 
 def track_faces(
-    frames: Iterable[np.ndarray],
+    frames: Iterable[Frame],
     *,
     stride: int = 5,
     mesh_stride: int = 1,

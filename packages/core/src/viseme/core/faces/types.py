@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Face", "FaceDetector", "iou"]
+from viseme.core.media import Frame
+
+__all__ = ["CoarseDetector", "Face", "FaceDetector", "iou"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,17 @@ class FaceDetector(Protocol):
     """Anything that finds faces in one RGB frame (H, W, 3) uint8; the largest face comes first."""
 
     def __call__(self, frame: np.ndarray) -> list[Face]: ...
+
+
+@runtime_checkable
+class CoarseDetector(Protocol):
+    """A detector that can look faster where small faces do not matter, and that takes `Picture`s as well."""
+
+    def __call__(self, frame: Frame) -> list[Face]: ...
+
+    def coarsely(self, frame: Frame, smallest_px: float) -> list[Face]:
+        """Faces of `smallest_px` pixels and more; smaller ones may be missed."""
+        ...
 
 
 def iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> float:

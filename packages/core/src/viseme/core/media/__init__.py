@@ -11,9 +11,10 @@ from __future__ import annotations
 from viseme.core.media.clip import match_length, read_clip
 from viseme.core.media.container import MediaWarning
 from viseme.core.media.decode_audio import read_audio, stream_audio
-from viseme.core.media.decode_video import read_video, stream_frames
+from viseme.core.media.decode_video import read_video, stream_frames, stream_pictures
 from viseme.core.media.encode import VideoWriter, write_audio, write_video
 from viseme.core.media.mux import mux
+from viseme.core.media.picture import Frame, Picture, shrink, warp
 from viseme.core.media.probe import MediaInfo, probe
 
 __all__ = [
@@ -22,6 +23,11 @@ __all__ = [
     "probe",
     "read_video",
     "stream_frames",
+    "stream_pictures",
+    "Frame",
+    "Picture",
+    "shrink",
+    "warp",
     "read_audio",
     "stream_audio",
     "read_clip",

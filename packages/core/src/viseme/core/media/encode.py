@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
 from viseme.core.errors import MediaError
@@ -66,6 +66,7 @@ class VideoWriter:
         size: (width, height) in pixels.
         audio_rate: Hz; None for a silent film.
         crf: x264's quality, 0 (lossless) to 51; 18 is visually lossless.
+        preset: x264's, how long to search for a smaller file.
         tags: title, comment and the like.
 
     Raises:
@@ -81,11 +82,13 @@ class VideoWriter:
         *,
         audio_rate: int | None = None,
         crf: int = 18,
+        preset: str = "veryfast",
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self.path, self.fps, self.size, self.audio_rate = Path(path), fps, size, audio_rate
-        self._crf, self._tags = crf, tags
+        self._crf, self._preset, self._tags = crf, preset, tags
         self.frames = self.samples = 0
+        self._scaler = VideoReformatter()  # one for all frames: setting it up costs more than a small frame
 
     def __enter__(self) -> VideoWriter:
         self._output = output(self.path, self._tags)
@@ -117,8 +120,13 @@ class VideoWriter:
         if width % 2 or height % 2:
             frame = np.pad(frame, [(0, height % 2), (0, width % 2)] + [(0, 0)] * (frame.ndim - 2), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24" if frame.ndim == 3 else "gray")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG, interpolation="AREA"
+        picture = self._scaler.reformat(
+            picture,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601,
+            dst_color_range=ColorRange.MPEG,
+            interpolation="AREA",
+            threads=1,
         )
         picture.pts = self.frames
         picture.time_base = 1 / self._rate
@@ -147,7 +155,7 @@ class VideoWriter:
         stream.time_base = 1 / self._rate
         context = stream.codec_context
         # x264's macroblock tree with B-frames does not give the same bytes twice, even in one thread.
-        context.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+        context.options = {"crf": str(self._crf), "preset": self._preset, "x264-params": "mbtree=0"}
         context.thread_count = 1 if width * height < _THREADED_PIXELS else 0
         context.colorspace, context.color_range = Colorspace.SMPTE170M, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.SMPTE170M, ColorTrc.SMPTE170M

@@ -26,8 +26,8 @@ class PrepareOptions:
 
     crops: tuple[str, ...] = ("mouth",)
     variant: CropVariant = "mediapipe"
-    stride: int = 5
-    mesh_stride: int = 2
+    stride: int = 8
+    mesh_stride: int = 4
     face: int | None = None
     landmarks: str | None = None
     long_gap_s: float = 1.0
