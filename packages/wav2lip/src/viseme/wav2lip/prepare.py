@@ -191,7 +191,7 @@ def _crop_clip(video: Path, target: Path, options: Options) -> int:
 def cut_box(frame: np.ndarray, box: np.ndarray, max_side_px: int) -> np.ndarray | None:
     """The part of an RGB frame inside a box, scaled down to at most `max_side_px`; None where nothing is left."""
     height, width = frame.shape[:2]
-    x1, y1, x2, y2 = (int(round(value)) for value in box)
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
     crop = frame[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
     if min(crop.shape[:2]) < 8:
         return None

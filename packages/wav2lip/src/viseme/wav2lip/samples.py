@@ -91,7 +91,7 @@ def generator_sample(
 def expert_group(
     windows: Sequence[Sequence[np.ndarray]], mel_MT: np.ndarray, starts: Sequence[int], *, size: int, fps: float = 25.0
 ) -> dict[str, np.ndarray]:
-    """G windows of one clip: x (G, 3T, S/2, S) and mel (G, 1, 80, 16); number k of one belongs to number k of the other."""
+    """G windows of one clip: x (G, 3T, S/2, S) and mel (G, 1, 80, 16); those of one number belong together."""
     pairs = [
         expert_sample(frames, mel_MT, start, positive=True, size=size, fps=fps)
         for frames, start in zip(windows, starts, strict=True)

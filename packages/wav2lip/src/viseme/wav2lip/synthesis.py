@@ -17,6 +17,9 @@ from viseme.wav2lip.geometry import batched, face_inputs, paste
 from viseme.wav2lip.models.generator import Wav2LipGenerator
 from viseme.wav2lip.windows import cut_windows, frame_index, inference_starts
 
+_PIECE = 4000  # columns computed at once: 50 s
+_MARGIN = 4  # columns that reach over a cut: half a window, and the sample that pre-emphasis looks back to
+
 __all__ = ["generate_faces", "published_frames", "spectrogram"]
 
 
@@ -32,7 +35,22 @@ def spectrogram(samples: Tensor) -> np.ndarray:
         raise DataError(
             "the sound is too short", expected=f"more than {WAV2LIP_MEL.n_fft // 2} samples", got=len(samples)
         )
-    return WAV2LIP_MEL(samples).numpy()
+    return np.concatenate(list(_columns(samples)), axis=1)
+
+
+def _columns(samples: Tensor) -> Iterator[np.ndarray]:
+    """The spectrogram piece by piece, so that hours of sound need no more memory than a minute: each piece is computed
+    with so many columns more at either side that its own do not see the cut."""
+    total, hop = WAV2LIP_MEL.columns(len(samples)), WAV2LIP_MEL.hop
+    if total <= 2 * _PIECE:
+        yield WAV2LIP_MEL(samples).numpy()
+        return
+    for start in range(0, total, _PIECE):
+        stop = min(start + _PIECE, total)
+        first, last = max(0, start - _MARGIN), min(total, stop + _MARGIN)
+        # The piece ends with the signal, or a whole number of hops after its last column.
+        part = samples[first * hop : len(samples) if last == total else last * hop]
+        yield WAV2LIP_MEL(part)[:, start - first : stop - first].numpy()
 
 
 @torch.inference_mode()

@@ -32,8 +32,8 @@ class AdamConfig:
     Attributes:
         lr, betas: of Adam.
         batch_size: windows.
-        group: for the expert: windows of a clip that are all paired with one another; 1 draws single pairs as published,
-            which teaches far more slowly.
+        group: for the expert: windows of a clip that are all paired with one another; 1 draws single pairs as
+            published, which teaches far more slowly.
     """
 
     lr: float = 1e-4

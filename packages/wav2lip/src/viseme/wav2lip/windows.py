@@ -5,6 +5,8 @@ A window is 16 columns = 0.2 s at 80 columns a second. M columns, T frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from viseme.core.errors import DataError
@@ -12,6 +14,7 @@ from viseme.core.signal import WAV2LIP_MEL
 
 __all__ = [
     "MEL_STEP",
+    "MelWindows",
     "cut_windows",
     "evaluation_starts",
     "frame_index",
@@ -60,12 +63,26 @@ def frame_starts(frames: int, fps: float, offset_frames: float = 0.0) -> list[in
     return [int(np.floor((frame + offset_frames) * (COLUMNS_PER_SECOND / fps) + 1e-9)) for frame in range(frames)]
 
 
-def cut_windows(mel_MT: np.ndarray, starts: list[int], silence: float = -4.0) -> np.ndarray:
-    """Windows (len(starts), 80, 16); columns outside the spectrogram hold `silence`."""
-    before = max(0, -min(starts, default=0))
-    after = max(0, max(starts, default=0) + MEL_STEP - mel_MT.shape[1])
-    padded = np.pad(mel_MT, ((0, 0), (before, after)), constant_values=silence)
-    return np.stack([padded[:, start + before : start + before + MEL_STEP] for start in starts])
+class MelWindows:
+    """Windows of a spectrogram (80, M), cut when they are asked for: `windows[numbers]` is (len(numbers), 80, 16).
+
+    Columns outside the spectrogram hold `silence`.
+    """
+
+    def __init__(self, mel_MT: np.ndarray, starts: Sequence[int], silence: float = -4.0) -> None:
+        self._starts = starts
+        self._before = max(0, -min(starts, default=0))
+        after = max(0, max(starts, default=0) + MEL_STEP - mel_MT.shape[1])
+        self._padded = np.pad(mel_MT, ((0, 0), (self._before, after)), constant_values=silence)
+
+    def __getitem__(self, numbers: Sequence[int]) -> np.ndarray:
+        places = [self._starts[number] + self._before for number in numbers]
+        return np.stack([self._padded[:, place : place + MEL_STEP] for place in places])
+
+
+def cut_windows(mel_MT: np.ndarray, starts: Sequence[int], silence: float = -4.0) -> np.ndarray:
+    """All windows (len(starts), 80, 16); columns outside the spectrogram hold `silence`."""
+    return MelWindows(mel_MT, starts, silence)[range(len(starts))]
 
 
 def frame_index(frames: int, windows: int) -> list[int]:

@@ -7,7 +7,8 @@
 Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In The Wild" (ACM MM 2020). The last
 layer is a ReLU, so no component is negative and the cosine lies in [0, 1]. State-dict keys are the published ones.
 
-B clips, D embedding, S pixels (96), T = 5 frames stacked on channels frame by frame (B, G, R of frame 0, then of frame 1, ...).
+B clips, D embedding, S pixels (96), T = 5 frames stacked on channels frame by frame (B, G, R of
+frame 0, then of frame 1, ...).
 """
 
 from __future__ import annotations
