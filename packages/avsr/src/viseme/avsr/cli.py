@@ -95,6 +95,25 @@ def transcribe(args: argparse.Namespace) -> int:
 
 
 @app.verb(
+    "features",
+    "encoder or front-end features of videos or sound files",
+    arg("inputs", nargs="+", metavar="FILE", help="video or sound files, or folders of them"),
+    MODEL,
+    MODALITY,
+    arg("--layer", choices=("encoder", "frontend"), default="encoder", help="default: encoder"),
+    arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
+    arg("--out", metavar="DIR", required=True, help="folder for one .npz a file: (frames, channels) float32 at 25 Hz"),
+    device=True,
+    description="`encoder` is what decoder and CTC read; `frontend` has `video` and/or `audio`, what the ResNets make "
+    "of each frame.",
+)
+def features(args: argparse.Namespace) -> int:
+    from viseme.avsr.transcribe import write_features
+
+    return write_features(args)
+
+
+@app.verb(
     "convert",
     "a published checkpoint -> a model directory",
     arg("checkpoint", metavar="FILE", help="published .pth, training .ckpt, or an .ini of the model zoo"),

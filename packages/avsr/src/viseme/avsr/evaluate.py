@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from viseme.avsr.data import BABBLE_VOICES, DataConfig, check_disjoint, make_noise, read_list, typed
+from viseme.avsr.language_model import load_language_model
 from viseme.avsr.model import Modality
 from viseme.avsr.pipeline import AVSR, Recording, Search
 from viseme.avsr.transcript import Transcript
@@ -56,7 +57,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Score:
-    """Error rates of one condition, as shares; `low` and `high` bound the WER's 95 % interval."""
+    """Error rates of one condition, as shares; `low` and `high` bound the WER's 95 % interval.
+
+    `group` is empty for all clips together, else what these clips have in common (their corpus, language, ...).
+    """
 
     condition: Condition
     wer: float
@@ -66,6 +70,7 @@ class Score:
     clips: int
     words: int
     seconds: float
+    group: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """One flat row of a table."""
@@ -84,11 +89,13 @@ class ClipResult:
     confidence: float
     errors: int
     words: int
+    group: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """One flat row of the per-clip table."""
         return {
             "id": self.id,
+            "group": self.group,
             **dataclasses.asdict(self.condition),
             "reference": self.reference,
             "hypothesis": self.hypothesis,
@@ -114,6 +121,7 @@ def evaluate(
     *,
     search: Search | None = None,
     normaliser: str = "none",
+    by: str | None = "dataset",
     batch: int = 16,
     seed: int = 0,
 ) -> Evaluation:
@@ -125,6 +133,7 @@ def evaluate(
         conditions: what to try.
         search: as the recogniser's own, unless given.
         normaliser: applied to references and hypotheses before counting, by name.
+        by: column of the list by whose values there are rows of their own, where it has several.
         batch: clips searched together.
         seed: of the noise.
 
@@ -141,8 +150,8 @@ def evaluate(
         for some in _batched(track(reader.readable, str(condition)), batch):
             recordings = [reader.recording(index, condition) for index in some]
             for index, transcript in zip(some, recogniser.recognise(recordings, search=search), strict=True):
-                done.append(_count(condition, clips[index], transcript, normaliser))
-        scores.append(_score(condition, done, time.monotonic() - start))
+                done.append(_count(condition, clips[index], transcript, normaliser, _group(clips[index], by)))
+        scores += _scores(condition, done, time.monotonic() - start)
         results += done
     return Evaluation(scores, results, reader.failures)
 
@@ -198,10 +207,39 @@ def _keep(clip: Clip, row: ManifestRow, generator: torch.Generator) -> Clip:
     return clip
 
 
-def _count(condition: Condition, row: ManifestRow, transcript: Transcript, normaliser: str) -> ClipResult:
+def _group(row: ManifestRow, by: str | None) -> str:
+    """What a clip has in the column `by`.
+
+    Raises:
+        ConfigError: no such column.
+    """
+    if by is None:
+        return ""
+    value = getattr(row, by, None) if hasattr(row, by) else row.extra.get(by)
+    if value is None and not hasattr(row, by) and by not in row.extra:
+        raise ConfigError("the list has no such column", got=by)
+    return "" if value is None else str(value)
+
+
+def _scores(condition: Condition, results: Sequence[ClipResult], seconds: float) -> list[Score]:
+    """All clips together, and each group where there are several."""
+    scores = [_score(condition, results, seconds)]
+    groups = sorted({result.group for result in results})
+    if len(groups) > 1:
+        for group in groups:
+            some = [result for result in results if result.group == group]
+            if any(result.words for result in some):
+                share = seconds * len(some) / len(results)
+                scores.append(dataclasses.replace(_score(condition, some, share), group=group or "(none)"))
+    return scores
+
+
+def _count(condition: Condition, row: ManifestRow, transcript: Transcript, normaliser: str, group: str) -> ClipResult:
     reference, hypothesis = normalise(row.text, normaliser), normalise(transcript.text, normaliser)
     found = count_errors(reference.lower().split(), hypothesis.lower().split())
-    return ClipResult(condition, row.id, reference, hypothesis, transcript.confidence, found.errors, found.length)
+    return ClipResult(
+        condition, row.id, reference, hypothesis, transcript.confidence, found.errors, found.length, group
+    )
 
 
 def _score(condition: Condition, results: Sequence[ClipResult], seconds: float) -> Score:
@@ -242,7 +280,10 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
     clips = _test_list(data, recogniser, allow_overlap=cfg.allow_overlap)
     if options.limit:
         clips = clips[: options.limit]
-    changes = {name: options[name] for name in ("greedy", "beam", "ctc_weight") if options[name] is not None}
+    if options.lm:
+        recogniser.use_language_model(load_language_model(options.lm))
+    names = ("greedy", "beam", "ctc_weight", "penalty", "lm_weight")
+    changes = {name: options[name] for name in names if options[name] is not None}
     search = dataclasses.replace(recogniser.search, **changes)
     result = evaluate(
         recogniser,
@@ -250,6 +291,7 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
         sweep(modalities, options.noise_kinds, options.noise_snr_db, clean=options.clean),
         search=search,
         normaliser=options.normaliser,
+        by=options.by,
         batch=options.batch,
         seed=options.seed,
     )
@@ -326,8 +368,8 @@ def table(scores: Sequence[Score]) -> str:
     lines = [f"{'condition':34} {'WER %':>7} {'95 % interval':>15} {'CER %':>7} {'clips':>6} {'words':>6}"]
     for score in scores:
         interval = f"{100 * score.low:.1f} - {100 * score.high:.1f}"
+        name = f"  {score.group}" if score.group else str(score.condition)
         lines.append(
-            f"{score.condition!s:34} {100 * score.wer:7.1f} {interval:>15} {100 * score.cer:7.1f} "
-            f"{score.clips:6d} {score.words:6d}"
+            f"{name:34} {100 * score.wer:7.1f} {interval:>15} {100 * score.cer:7.1f} {score.clips:6d} {score.words:6d}"
         )
     return "\n".join(lines)

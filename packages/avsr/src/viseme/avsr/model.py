@@ -420,6 +420,17 @@ class AVSRModel(nn.Module):
         mask = None if seen.mask is None else seen.mask.repeat(3, 1, 1)
         return Encoded(memory, seen.lengths.repeat(3), mask)
 
+    def frontend_features(self, video: Tensor | None = None, audio: Tensor | None = None) -> dict[str, Tensor]:
+        """What the ResNets see and hear, (B, T, F) by modality; arguments as `encode`, no padding."""
+        self._check_modalities(video is not None, audio is not None)
+        both = self.config.modality == "audiovisual"
+        found: dict[str, Tensor] = {}
+        if video is not None:
+            found["video"] = (self.video if both else self).frontend(video)
+        if audio is not None:
+            found["audio"] = (self.audio if both else self).frontend(audio)
+        return found
+
     def forward(self, tokens_BL: Tensor, *, every_way: bool = False, **inputs: Tensor | None) -> tuple[Encoded, Tensor]:
         """Encode, and decode teacher-forced: what training needs, in one call (so that DDP and `compile` see it).
 

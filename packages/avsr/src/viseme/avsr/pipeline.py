@@ -13,8 +13,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -211,6 +212,31 @@ class AVSR:
         recordings = self._reader.parts(path, modality, face=face, everyone=everyone)
         while some := list(islice(recordings, PARTS_TOGETHER)):
             yield from self.recognise(some, search=search)
+
+    def features(
+        self,
+        path: str | Path,
+        modality: Asked = "auto",
+        *,
+        layer: Literal["encoder", "frontend"] = "encoder",
+        face: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Features of a file at 25 Hz; arguments and errors as `transcribe`.
+
+        Returns:
+            `encoder`: (T, D), what decoder and CTC read; or, with `layer` `frontend`, `video` and/or `audio`: (T, F),
+            what the ResNets make of each frame. Parts of a long recording follow one another.
+        """
+        parts: dict[str, list[np.ndarray]] = {}
+        with torch.inference_mode():
+            for recording in self._reader.parts(path, modality, face=face):
+                found = {"encoder": self.encode(recording)}
+                if layer == "frontend":
+                    inputs = self.network_inputs(recording)
+                    found = {name: value[0] for name, value in self.model.frontend_features(*inputs).items()}
+                for name, value_TD in found.items():
+                    parts.setdefault(name, []).append(value_TD.float().cpu().numpy())
+        return {name: np.concatenate(some) for name, some in parts.items()}
 
     def _length_s(self, path: str | Path, parts: Sequence[Transcript]) -> float:
         return parts[0].duration_s if len(parts) == 1 else probe(path).duration_s

@@ -38,7 +38,7 @@ def cues(transcripts: Iterable[Transcript]) -> list[Cue]:
             elif part.text:
                 found.append(Cue(part.start_s, part.start_s + part.duration_s, part.text, part.speaker))
     found.sort(key=lambda cue: (cue.start_s, cue.speaker or 0))
-    return [_readable(cue, after) for cue, after in zip(found, [*found[1:], None], strict=True)]
+    return [_readable(cue, after) for cue, after in zip(found, [*found[1:], None])]
 
 
 def _groups(words: Sequence[Word]) -> list[list[Word]]:

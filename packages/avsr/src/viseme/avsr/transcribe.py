@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from viseme.avsr.language_model import load_language_model
 from viseme.avsr.pipeline import AVSR
 from viseme.avsr.search import Search
@@ -19,9 +21,9 @@ from viseme.avsr.subtitles import to_srt, to_vtt
 from viseme.avsr.transcript import Transcript
 from viseme.core.cli import emit
 from viseme.core.errors import ConfigError, DataError, VisemeError
-from viseme.core.files import write_text_atomic
+from viseme.core.files import atomic_path, write_text_atomic
 
-__all__ = ["find_media", "loaded", "transcribe_files"]
+__all__ = ["find_media", "loaded", "transcribe_files", "write_features"]
 
 SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp", ".ogv"),
@@ -87,6 +89,28 @@ def transcribe_files(args: argparse.Namespace) -> int:
             if found := run.read(path):
                 write_text_atomic(Path(args.out) / name, subtitles(found))
     return 2 if run.failed else 0
+
+
+def write_features(args: argparse.Namespace) -> int:
+    """Run `avsr features`; returns the exit code, as `transcribe_files`."""
+    recogniser = AVSR.from_pretrained(args.model, device=args.device)
+    paths = find_media(args.inputs)
+    failed = 0
+    for path, name in zip(paths, _names(paths, "npz"), strict=True):
+        try:
+            with _as_file(path) as file:
+                found = recogniser.features(file, args.modality, layer=args.layer, face=args.face)
+        except VisemeError as error:
+            if len(paths) == 1:
+                raise
+            failed += 1
+            print(f"avsr: {error}", file=sys.stderr)
+            continue
+        out = Path(args.out) / name
+        with atomic_path(out) as temporary:
+            np.savez(temporary, **found)
+        print(f"{out}: " + ", ".join(f"{key} {value.shape[0]} x {value.shape[1]}" for key, value in found.items()))
+    return 2 if failed else 0
 
 
 class _Run:
