@@ -8,6 +8,7 @@ import sys
 
 from .app import App, arg
 from .prepare import add_prepare
+from .store import add_store
 
 __all__ = ["app", "main"]
 
@@ -70,6 +71,7 @@ def scenes(args: argparse.Namespace) -> None:
 
 
 add_prepare(app)
+add_store(app)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,9 @@ from viseme.core.data.dataset import ClipDataset, Item, item_generator
 from viseme.core.data.labels import LabelRow, labels_to_manifest, manifest_to_labels, read_labels, write_labels
 from viseme.core.data.loader import ClipLoader
 from viseme.core.data.manifest import Manifest, ManifestRow
+from viseme.core.data.packed import PackReport, VerifyReport, pack, verify
 from viseme.core.data.recognition import RecognitionBatch, RecognitionItem, RecognitionTransform, collate_recognition
+from viseme.core.data.shards import read_packed
 from viseme.core.data.transforms import (
     NoiseBank,
     audio_eval,
@@ -33,6 +35,11 @@ __all__ = [
     "dynamic_batches",
     "frame_count_batches",
     "ClipDataset",
+    "pack",
+    "PackReport",
+    "verify",
+    "VerifyReport",
+    "read_packed",
     "ClipLoader",
     "Item",
     "item_generator",

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from viseme.core import media
 from viseme.core.data.manifest import Manifest, ManifestRow
+from viseme.core.data.shards import RATE, packed_place, read_packed
 from viseme.core.errors import DataError, MediaError, VisemeError
 from viseme.core.types import Audio, Clip, Video
 
@@ -162,6 +163,8 @@ class ClipDataset(Dataset, Generic[T]):
 
     def _decode(self, clip: int) -> _Stored:
         row = self.manifest[clip]
+        if packed_place(row.path):
+            return self._packed(row)
         start_s = row.start_s or 0.0
         frames, samples, fps = None, None, 25.0
         if self.video:
@@ -177,6 +180,14 @@ class ClipDataset(Dataset, Generic[T]):
                 raise MediaError("no samples in the clip", path=path)
             samples = np.clip(np.rint(heard * 32768), -32768, 32767).astype(np.int16) if self.cache_bytes else heard
         return _Stored(frames, samples, fps, self.rate)
+
+    def _packed(self, row: ManifestRow) -> _Stored:
+        if self.audio and self.rate != RATE:
+            raise DataError(f"clip {row.id!r} is packed at {RATE} Hz", expected=f"{self.rate} Hz")
+        frames, samples = read_packed(self.manifest.root, row.path, video=self.video, audio=self.audio, gray=self.gray)
+        if any(stream is not None and not len(stream) for stream in (frames, samples)):
+            raise DataError(f"clip {row.id!r} is empty", path=self.manifest.file(row))
+        return _Stored(frames, samples, 25.0, self.rate)
 
     def fill_cache(self, *, threads: int | None = None, progress: Callable[[int, int], Any] | None = None) -> int:
         """Decode clips into the cache until it is full; call it before the loader's workers start.
