@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from viseme.lip2speech.models.config import MELS, ModelConfig, MultitaskConfig, VCAConfig, model_config
+from viseme.lip2speech.models.config import MELS, ContentConfig, ModelConfig, MultitaskConfig, VCAConfig, model_config
 from viseme.lip2speech.models.conformer import Conformer
 from viseme.lip2speech.models.discriminators import Discriminator, SyncDiscriminator
 from viseme.lip2speech.models.generator import GeneratedMels, Generator, Postnet
@@ -14,7 +14,7 @@ from viseme.lip2speech.models.multitask import (
     SpeakerEncoder,
 )
 from viseme.lip2speech.models.recognisers import GridRecogniser, LrwRecogniser, grid_errors, grid_text
-from viseme.lip2speech.models.systems import VCAGAN, MultitaskModel, VCASpeech, build_model
+from viseme.lip2speech.models.systems import VCAGAN, MultitaskModel, VCASpeech, build_model, build_recogniser
 from viseme.lip2speech.models.visual import VisualFront
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "VCAGAN",
     "CTCLayer",
     "Conformer",
+    "ContentConfig",
     "ContentRecogniser",
     "Discriminator",
     "GeneratedMels",
@@ -40,6 +41,7 @@ __all__ = [
     "VCASpeech",
     "VisualFront",
     "build_model",
+    "build_recogniser",
     "grid_errors",
     "grid_text",
     "model_config",

@@ -10,7 +10,7 @@ from viseme.core.errors import ConfigError
 from viseme.core.layers.resnet import WIDTHS
 from viseme.core.signal import MULTITASK_MEL, VCA_GRID_MEL, VCA_LRS_MEL, MelSpec
 
-__all__ = ["MELS", "MelName", "ModelConfig", "MultitaskConfig", "VCAConfig", "model_config"]
+__all__ = ["MELS", "ContentConfig", "MelName", "ModelConfig", "MultitaskConfig", "VCAConfig", "model_config"]
 
 MelName = Literal["vca_lrs", "vca_grid", "multitask"]
 MELS: dict[str, MelSpec] = {"vca_lrs": VCA_LRS_MEL, "vca_grid": VCA_GRID_MEL, "multitask": MULTITASK_MEL}
@@ -51,16 +51,26 @@ class _Config:
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"system": self.system, **plain}
 
-    def _check(self) -> None:
-        if self.mel not in MELS:  # type: ignore[attr-defined]
-            raise ConfigError("no such mel front-end", expected=" | ".join(MELS), got=self.mel)  # type: ignore[attr-defined]
-        widths = self.widths  # type: ignore[attr-defined]
-        if len(widths) != len(WIDTHS):
-            raise ConfigError("widths must name four ResNet stages", got=widths)
-
     @property
     def mel_spec(self) -> MelSpec:
         return MELS[self.mel]  # type: ignore[attr-defined]
+
+
+def _check_mel(name: str) -> None:
+    if name not in MELS:
+        raise ConfigError("no such mel front-end", expected=" | ".join(MELS), got=name)
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if len(widths) != len(WIDTHS):
+        raise ConfigError("widths must name four ResNet stages", got=widths)
+
+
+def _check_conformer(dim: int, heads: int, kernel: int) -> None:
+    if dim % heads or dim % 2:
+        raise ConfigError("heads must divide the width, which is even", got=f"{dim} / {heads}")
+    if kernel % 2 == 0:
+        raise ConfigError("kernel must be odd", got=kernel)
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,8 @@ class VCAConfig(_Config):
     }
 
     def __post_init__(self) -> None:
-        self._check()
+        _check_mel(self.mel)
+        _check_widths(self.widths)
         if self.spectrogram not in get_args(SpectrogramScale):
             raise ConfigError(
                 "unknown spectrogram", expected=" | ".join(get_args(SpectrogramScale)), got=self.spectrogram
@@ -203,16 +214,49 @@ class MultitaskConfig(_Config):
     }
 
     def __post_init__(self) -> None:
-        self._check()
-        if self.dim % self.heads or self.dim % 2:
-            raise ConfigError("heads must divide the width, which is even", got=f"{self.dim} / {self.heads}")
-        if self.kernel % 2 == 0:
-            raise ConfigError("kernel must be odd", got=self.kernel)
+        _check_mel(self.mel)
+        _check_widths(self.widths)
+        _check_conformer(self.dim, self.heads, self.kernel)
         if len(self.speaker) != 3 or len(self.head) != 2:
             raise ConfigError("speaker names three widths and head two", got=(self.speaker, self.head))
 
 
-ModelConfig = VCAConfig | MultitaskConfig
+@dataclass(frozen=True)
+class ContentConfig(_Config):
+    """The recogniser of the multi-task system's content supervision.
+
+    Attributes:
+        mel: the audio front-end by name.
+        vocabulary: V; blank is 0.
+        front: channels of the two strided convolutions.
+        dim, layers, heads, kernel, expansion, dropout: of the conformer.
+        published_padding: see `Conformer`; converters set it.
+    """
+
+    system: ClassVar[str] = "content"
+    mel: MelName = "multitask"
+    vocabulary: int = 4000
+    front: tuple[int, int] = (128, 256)
+    dim: int = 512
+    layers: int = 6
+    heads: int = 4
+    kernel: int = 31
+    expansion: int = 4
+    dropout: float = 0.1
+    published_padding: bool = False
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {},
+        "small": {"front": (24, 32), "dim": 144, "layers": 3, "kernel": 15},
+        "tiny": {"front": (4, 8), "dim": 32, "layers": 1, "heads": 2, "kernel": 7},
+    }
+
+    def __post_init__(self) -> None:
+        _check_mel(self.mel)
+        _check_conformer(self.dim, self.heads, self.kernel)
+
+
+ModelConfig = VCAConfig | MultitaskConfig | ContentConfig
 
 
 def model_config(fields: dict[str, Any]) -> ModelConfig:
@@ -221,7 +265,7 @@ def model_config(fields: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: no such system, or unknown fields.
     """
-    systems = {config.system: config for config in (VCAConfig, MultitaskConfig)}
+    systems = {config.system: config for config in (VCAConfig, MultitaskConfig, ContentConfig)}
     if fields.get("system") not in systems:
         raise ConfigError("unknown system", expected=" | ".join(systems), got=repr(fields.get("system")))
     return systems[fields["system"]].from_dict(fields)

@@ -10,13 +10,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from viseme.lip2speech.models.config import ModelConfig, MultitaskConfig, VCAConfig
+from viseme.lip2speech.models.config import ContentConfig, ModelConfig, MultitaskConfig, VCAConfig
 from viseme.lip2speech.models.discriminators import Discriminator, SyncDiscriminator
 from viseme.lip2speech.models.generator import Generator, Postnet
-from viseme.lip2speech.models.multitask import CTCLayer, MelHead, MultitaskVisualFront, SpeakerEncoder
+from viseme.lip2speech.models.multitask import (
+    ContentRecogniser,
+    CTCLayer,
+    MelHead,
+    MultitaskVisualFront,
+    SpeakerEncoder,
+)
 from viseme.lip2speech.models.visual import VisualFront
 
-__all__ = ["MultitaskModel", "VCAGAN", "VCASpeech", "build_model"]
+__all__ = ["MultitaskModel", "VCAGAN", "VCASpeech", "build_model", "build_recogniser"]
 
 
 class VCASpeech(NamedTuple):
@@ -119,6 +125,23 @@ class MultitaskModel(nn.Module):
         return self.mel_head(self.visual_front(video_B1THW, lengths_B), self.speaker(prompt_B1FP))
 
 
-def build_model(config: ModelConfig) -> VCAGAN | MultitaskModel:
-    """A fresh model of either system."""
-    return VCAGAN(config) if isinstance(config, VCAConfig) else MultitaskModel(config)
+def build_recogniser(config: ContentConfig) -> ContentRecogniser:
+    """A fresh recogniser for content supervision."""
+    return ContentRecogniser(
+        config.front,
+        config.dim,
+        config.layers,
+        config.heads,
+        kernel=config.kernel,
+        expansion=config.expansion,
+        vocabulary=config.vocabulary,
+        dropout=config.dropout,
+        published_padding=config.published_padding,
+    )
+
+
+def build_model(config: ModelConfig) -> VCAGAN | MultitaskModel | ContentRecogniser:
+    """A fresh network of any configuration."""
+    if isinstance(config, VCAConfig):
+        return VCAGAN(config)
+    return MultitaskModel(config) if isinstance(config, MultitaskConfig) else build_recogniser(config)

@@ -1,0 +1,254 @@
+"""How intelligible and how good generated speech is, over a whole test split, always beside two rows that bound it: the
+real speech through the same vocoder, and the generated speech of another clip (chance).
+
+Every clip's speech comes from the pipeline.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from viseme.core.cli import track
+from viseme.core.cli.config import typed
+from viseme.core.data import ClipDataset, ManifestRow
+from viseme.core.errors import ConfigError, DataError, VisemeError
+from viseme.core.media import write_audio
+from viseme.core.metrics import (
+    PesqConvention,
+    SpeechScores,
+    collect_provenance,
+    count_errors,
+    speech_scores,
+    write_clip_csv,
+    write_results,
+)
+from viseme.core.metrics.recogniser import Recogniser, load_recogniser
+from viseme.core.signal import peak_normalise
+from viseme.core.text import normalise
+from viseme.core.types import Audio, Clip
+from viseme.lip2speech.data import DataConfig, ItemMaker, read_clips
+from viseme.lip2speech.models import VCAGAN
+from viseme.lip2speech.pipeline import RATE, SAMPLES_PER_FRAME, Lip2Speech
+from viseme.lip2speech.sound import analyse, log_spectrogram
+
+__all__ = ["Evaluation", "Row", "evaluate_split", "table"]
+
+GENERATED, REAL, CHANCE = "generated", "real, same vocoder", "chance: another clip"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over clips of one kind of speech; `wer` is errors over words of the whole set, None without a recogniser.
+
+    `pesq_clips`: clips that PESQ could score.
+    """
+
+    speech: str
+    stoi: float
+    estoi: float
+    pesq: float | None
+    wer: float | None
+    clips: int
+    pesq_clips: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows, each clip's figures, and clips that were not scored (id -> reason)."""
+
+    rows: list[Row]
+    clips: list[dict[str, object]]
+    failures: dict[str, str]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """One clip: its text, and its sound: reference, generated, and real through the vocoder."""
+
+    row: ManifestRow
+    reference: np.ndarray
+    generated: np.ndarray
+    vocoded: np.ndarray
+
+
+def evaluate_split(cfg: DictConfig) -> Evaluation:
+    """What `lip2speech evaluate` does: a configuration in; rows, `results.json` and `clips.csv` out.
+
+    Raises:
+        DataError: no clip that can be scored.
+        ConfigError: options that make no sense.
+    """
+    options, run = cfg.evaluate, Path(cfg.checkpoint_dir)
+    speaker = Lip2Speech.from_pretrained(options.model or run / "model", device=options.device)
+    data = typed(DataConfig, cfg.data)
+    if options.voice not in ("own", "other", "model"):
+        raise ConfigError("no such voice", expected="own | other | model", got=options.voice)
+    recogniser = load_recogniser(_named(options.recogniser)) if options.recogniser else None
+    out = Path(options.out or run / "evaluation")
+    failures: dict[str, str] = {}
+    heard = []
+    for clip in _speak(speaker, data, options, failures):
+        heard.append(clip)
+        if options.save_wav:
+            for kind, sound in (("wav", clip.generated), ("wav_real", clip.vocoded)):
+                write_audio(out / kind / f"{clip.row.id}.wav", Audio(sound, RATE))
+    if not heard:
+        raise DataError("no clip could be scored", got=next(iter(failures.values()), "none in the split"))
+    result = _score(heard, failures, recogniser, options)
+    _write(result, out, speaker, recogniser, cfg)
+    return result
+
+
+def _named(recogniser: str) -> str:
+    """A bare folder is one of our recognisers."""
+    return f"avsr:{recogniser}" if ":" not in recogniser else recogniser
+
+
+def _speak(speaker: Lip2Speech, data: DataConfig, options: DictConfig, failures: dict[str, str]) -> Iterator[_Heard]:
+    clips = read_clips(data, "test", texts=False)
+    manifest = clips.manifest[: options.limit] if options.limit else clips.manifest
+    gray = data.data_name == "store"
+    dataset: ClipDataset = ClipDataset(manifest, _keep, gray=gray)
+    maker = ItemMaker(speaker.model.config, data, clips, training=False)
+    for index in track(range(len(manifest)), "speaking"):
+        row = manifest[index]
+        try:
+            clip = dataset.load(index)
+            assert clip.video is not None and clip.audio is not None
+            whole = clip.video.frames[: data.max_timesteps]
+            crops = maker._crop(whole, row)(slice(0, len(whole)), 0, False)
+            prompt = _prompt(speaker, dataset, options.voice, index, clip)
+            padded = data.max_timesteps if options.published_padding else None
+            mel, linear = speaker.speak_crops(crops, prompt, seed=options.seed + index, padded=padded)
+            reference = peak_normalise(torch.from_numpy(clip.audio.samples[: SAMPLES_PER_FRAME * len(whole)]))
+            yield _Heard(
+                row,
+                reference.numpy(),
+                np.concatenate(list(speaker.waveform([(mel, linear)], seed=options.seed))),
+                _vocoded(speaker, reference, options.seed),
+            )
+        except VisemeError as error:
+            failures[row.id] = str(error)
+
+
+def _keep(clip: Clip, row: ManifestRow, generator: torch.Generator) -> Clip:
+    return clip
+
+
+def _prompt(speaker: Lip2Speech, dataset: ClipDataset, voice: str, index: int, clip: Clip) -> torch.Tensor | None:
+    """The voice that a multi-task model is given."""
+    if isinstance(speaker.model, VCAGAN):
+        return None
+    if voice == "model":
+        if speaker.prompt is None:
+            raise ConfigError("this model has no voice of its own", expected="evaluate.voice=own or other")
+        return speaker.prompt
+    audio = clip.audio
+    if voice == "other":
+        rows = dataset.manifest
+        others = [i for i in range(len(rows)) if rows[i].speaker != rows[index].speaker]
+        if not others:
+            raise DataError("no other speaker to take a voice from")
+        audio = dataset.load(others[index % len(others)]).audio
+        assert audio is not None
+        return speaker.prompt_of(audio)
+    assert audio is not None
+    mel, _ = analyse(torch.from_numpy(audio.samples), speaker.model.config.mel_spec)
+    return mel[None, :, :50]  # the published test: the beginning of the very clip
+
+
+def _vocoded(speaker: Lip2Speech, reference: torch.Tensor, seed: int) -> np.ndarray:
+    """Real speech as the network would give it if it made no mistake, through the same way back."""
+    mel, magnitude = analyse(reference, speaker.model.config.mel_spec)
+    linear = None
+    if isinstance(speaker.model, VCAGAN):
+        linear = log_spectrogram(magnitude) if speaker.model.config.spectrogram == "log" else magnitude
+    return np.concatenate(list(speaker.waveform([(mel, linear)], seed=seed)))
+
+
+def _score(
+    heard: list[_Heard], failures: dict[str, str], recogniser: Recogniser | None, options: DictConfig
+) -> Evaluation:
+    convention: PesqConvention = options.pesq
+    step = max(1, len(heard) // 2)
+    kinds = {
+        GENERATED: [clip.generated for clip in heard],
+        REAL: [clip.vocoded for clip in heard],
+        CHANCE: [heard[(i + step) % len(heard)].generated for i in range(len(heard))],
+    }
+    texts = {kind: recogniser(sounds) for kind, sounds in kinds.items()} if recogniser is not None else {}
+    rows, figures = [], []
+    for kind, sounds in kinds.items():
+        scores: list[SpeechScores] = []
+        errors = words = 0
+        for index, (clip, sound) in enumerate(zip(heard, sounds)):
+            found: dict[str, Any] = {"id": clip.row.id, "speech": kind}
+            try:
+                scores.append(speech_scores(clip.reference, sound, pesq_convention=convention))
+                found |= asdict(scores[-1])
+            except DataError as error:
+                failures[clip.row.id] = str(error)
+            if texts and clip.row.text:
+                said = normalise(clip.row.text, options.normaliser)
+                understood = normalise(texts[kind][index], options.normaliser)
+                counted = count_errors(said.split(), understood.split())
+                errors, words = errors + counted.errors, words + counted.length
+                found |= {"text": said, "understood": understood, "errors": counted.errors, "words": counted.length}
+            figures.append(found)
+        if not scores:
+            raise DataError("no clip could be scored", got=next(iter(failures.values())))
+        opinions = [score.pesq for score in scores if score.pesq is not None]
+        rows.append(
+            Row(
+                kind,
+                float(np.mean([score.stoi for score in scores])),
+                float(np.mean([score.estoi for score in scores])),
+                float(np.mean(opinions)) if opinions else None,
+                errors / words if words else None,
+                len(scores),
+                len(opinions),
+            )
+        )
+    return Evaluation(rows, figures, failures, any(clip.row.extra.get("synthetic") for clip in heard))
+
+
+def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recogniser | None, cfg: DictConfig) -> None:
+    options = cfg.evaluate
+    provenance = collect_provenance(
+        synthetic=result.synthetic,
+        normaliser=options.normaliser,
+        data_sha256="",
+        config={
+            "pesq": options.pesq,
+            "voice": options.voice,
+            "published_padding": options.published_padding,
+            "griffin_lim": {"iterations": speaker.iterations, "momentum": speaker.momentum},
+            "recogniser": recogniser.name if recogniser is not None else None,
+            "seed": options.seed,
+            "not_scored": result.failures,
+            "note": speaker.domain,
+        },
+    )
+    write_results(out / "results.json", [asdict(row) for row in result.rows], provenance)
+    write_clip_csv(out / "clips.csv", result.clips)
+
+
+def table(result: Evaluation) -> str:
+    """Rows as text; says where the data are synthetic."""
+    lines = ["SYNTHETIC data"] if result.synthetic else []
+    lines.append(f"{'speech':22} {'STOI':>6} {'ESTOI':>6} {'PESQ':>6} {'WER %':>7} {'clips':>6}")
+    for row in result.rows:
+        pesq = f"{row.pesq:6.2f}" if row.pesq is not None else "     -"
+        wer = f"{100 * row.wer:7.1f}" if row.wer is not None else "      -"
+        lines.append(f"{row.speech:22} {row.stoi:6.3f} {row.estoi:6.3f} {pesq} {wer} {row.clips:6d}")
+    return "\n".join(lines)
