@@ -153,8 +153,8 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--cache", metavar="DIR", help="keep the face's track here, for many sounds on one face"),
     device=True,
     json=True,
-    description="Frames without a face stay as they are, and the report says which. The result is as long as the sound, "
-    "and its tags say that it was generated.",
+    description="Frames without a face stay as they are, and the report says which. The result is as long as the "
+    "sound, and its tags say that it was generated.",
 )
 def sync(args: argparse.Namespace) -> None:
     from viseme.wav2lip.pipeline import Wav2Lip

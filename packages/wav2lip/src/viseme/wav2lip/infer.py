@@ -147,8 +147,8 @@ def _coords(frames: Iterable[np.ndarray], options: PublishedOptions, device: tor
         for rect in detector.rects(batch):
             if rect is None:
                 raise FaceError(
-                    "no face in a frame, where the published command ends", path=options.face, got=f"frame {len(rects)}",
-                    hint="Without --published such frames are passed through.",
+                    "no face in a frame, where the published command ends", path=options.face,
+                    got=f"frame {len(rects)}", hint="Without --published such frames are passed through.",
                 )  # fmt: skip
             rects.append(rect)
     return coords_of(rects, size, pads=options.pads, smooth=not options.nosmooth)

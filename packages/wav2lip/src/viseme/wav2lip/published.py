@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from viseme.core.checkpoint import WeightRecord, read_published, register
+from viseme.core.checkpoint import WeightRecord, read_object, read_published, register
 from viseme.core.errors import CheckpointError
 from viseme.core.layers.syncnet import SyncNetV2
 from viseme.wav2lip.models import (
@@ -244,15 +244,14 @@ def read_checkpoint(path: str | Path) -> Published:
     path = Path(path)
     try:
         if _is_torchscript(path):
-            # An archive's code is compiled when loaded, but none of it runs: only its weights are taken.
-            module = torch.jit.load(str(path), map_location="cpu")
-            return convert_state(dict(module.state_dict()))
-        return convert_state(read_published(path))
+            return convert_state(read_published(path, torchscript=True))
+        content = read_object(path)
+        wrapped = isinstance(content, Mapping) and "state_dict" in content
+        return convert_state(read_published(path, unwrap="state_dict" if wrapped else ()))
     except CheckpointError as error:
-        error.path = error.path or path
-        raise
-    except RuntimeError as error:
-        raise CheckpointError("not a readable TorchScript archive", path=path, got=str(error)[:200]) from error
+        if error.path is not None:
+            raise
+        raise CheckpointError(error.what, path=path, expected=error.expected, got=error.got, hint=error.hint) from error
 
 
 def _is_torchscript(path: Path) -> bool:
