@@ -95,6 +95,24 @@ def transcribe(args: argparse.Namespace) -> int:
 
 
 @app.verb(
+    "live",
+    "the words of a webcam, or of a file as it plays, while they are said",
+    arg("source", metavar="FILE", help="video or sound file, or webcam (webcam:1 for the second one)"),
+    MODEL,
+    MODALITY,
+    arg("--seconds", type=float, metavar="S", help="stop after this"),
+    device=True,
+    json=True,
+    description="Needs a model that was trained with chunks (recipe=live). A webcam has pictures only. How late the "
+    "words came goes to standard error, or with --json to each unit.",
+)
+def live(args: argparse.Namespace) -> None:
+    from viseme.avsr.watching import live as run
+
+    run(args)
+
+
+@app.verb(
     "features",
     "encoder or front-end features of videos or sound files",
     arg("inputs", nargs="+", metavar="FILE", help="video or sound files, or folders of them"),

@@ -26,6 +26,7 @@ from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME, AudioFrontend, VisualFrontend
 from viseme.core.layers.masks import padding_mask
 from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk
+from viseme.core.layers.streaming import CumulativeNorm
 from viseme.core.layers.transformer import TransformerDecoder
 
 __all__ = ["AVSRConfig", "AVSRModel", "Encoded", "Modality"]
@@ -54,6 +55,8 @@ class AVSRConfig:
         optional_modalities: an audio-visual model that also reads from one modality alone, with a learned vector in the
             other's place. It should have `fusion_norm` `layernorm`: the running statistics of a batch norm would mix
             clips with and without a modality.
+        chunk: frames of a chunk, for a model that reads while it watches (`viseme.avsr.live`): a frame sees its own
+            chunk and the `left_chunks` before it, and sound is normalised by what was heard so far. 0: whole clips.
     """
 
     modality: Modality
@@ -77,6 +80,8 @@ class AVSRConfig:
     fusion_hidden: int = 8192
     fusion_norm: FusionNorm = "batchnorm"
     optional_modalities: bool = False
+    chunk: int = 0
+    left_chunks: int = 4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frontend_widths", tuple(self.frontend_widths))  # a list, read from a file
@@ -103,6 +108,11 @@ class AVSRConfig:
             raise ConfigError(
                 "optional_modalities is for audio-visual models whose fusion has a layer norm",
                 got=f"modality {self.modality}, fusion_norm {self.fusion_norm}",
+            )
+        if self.chunk < 0 or self.left_chunks < 0 or (self.chunk and self.attention != "relative"):
+            raise ConfigError(
+                "chunk and left_chunks must not be negative, and chunks need relative attention",
+                got=f"chunk {self.chunk}, left_chunks {self.left_chunks}, attention {self.attention}",
             )
 
     @property
@@ -210,6 +220,7 @@ class Branch(nn.Module):
             self.frontend = VisualFrontend(config.activation, config.stem_activation, config.frontend_widths)
         else:
             self.frontend = AudioFrontend(config.activation, config.audio_widths or config.frontend_widths)
+        self.cumulative = CumulativeNorm() if config.chunk and modality == "audio" else None
         self.proj_encoder = nn.Linear(self.frontend.features, config.dim)
         self.encoder = ConformerEncoder(
             config.dim,
@@ -220,6 +231,8 @@ class Branch(nn.Module):
             config.dropout,
             config.attention_dropout,
             config.attention,
+            config.chunk,
+            config.left_chunks,
         )
 
 
@@ -250,6 +263,8 @@ class Fusion(nn.Module):
 
 
 def _encode_branch(branch: Branch | AVSRModel, x: Tensor, frames_B: Tensor | None) -> Encoded:
+    if branch.cumulative is not None:
+        x, _ = branch.cumulative(x[:, : x.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME])
     features = branch.frontend(x)
     batch, frames = features.shape[:2]
     mask = None
@@ -282,6 +297,7 @@ class AVSRModel(nn.Module):
         else:
             branch = Branch(config, config.modality)
             self.frontend, self.proj_encoder, self.encoder = branch.frontend, branch.proj_encoder, branch.encoder
+            self.cumulative = branch.cumulative
         self.decoder = TransformerDecoder(
             config.vocabulary,
             config.decoder_dim,

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from viseme.core.layers.attention import MultiHeadAttention
 from viseme.core.layers.feed_forward import FeedForward
+from viseme.core.layers.masks import chunk_mask
 from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
 from viseme.core.layers.recompute import recomputed
 from viseme.core.layers.relative_attention import LegacyRelativeAttention, RelativeAttention
@@ -33,20 +34,29 @@ class ConvolutionModule(nn.Module):
     Args:
         dim: D.
         kernel: odd width of the depthwise convolution, in frames.
+        causal: a frame sees itself and the `kernel - 1` before it, instead of as many on both sides.
     """
 
-    def __init__(self, dim: int, kernel: int = 31) -> None:
+    def __init__(self, dim: int, kernel: int = 31, causal: bool = False) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"the depthwise kernel must be odd, got {kernel}")
+        self.past = kernel - 1 if causal else 0
         self.pointwise_cov1 = nn.Conv1d(dim, 2 * dim, 1)
-        self.depthwise_conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.depthwise_conv = nn.Conv1d(dim, dim, kernel, padding=0 if causal else kernel // 2, groups=dim)
         self.norm = nn.BatchNorm1d(dim)
         self.pointwise_cov2 = nn.Conv1d(dim, dim, 1)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x_BDT = functional.glu(self.pointwise_cov1(x_BTD.transpose(1, 2)), dim=1)
+        return self.filter(functional.pad(self.gate(x_BTD), (self.past, 0)))
+
+    def gate(self, x_BTD: Tensor) -> Tensor:
+        """What the depthwise convolution reads, (B, D, T)."""
+        return functional.glu(self.pointwise_cov1(x_BTD.transpose(1, 2)), dim=1)
+
+    def filter(self, x_BDT: Tensor) -> Tensor:
+        """From there on; a causal one takes `past` frames more than it gives. (B, T, D)."""
         x_BDT = functional.silu(self.norm(self.depthwise_conv(x_BDT)))
         return self.pointwise_cov2(x_BDT).transpose(1, 2)
 
@@ -62,6 +72,7 @@ class ConformerBlock(nn.Module):
         dropout: on each branch and inside the feed-forwards.
         attention_dropout: on the attention weights.
         attention: `relative`; `legacy_relative` (2022 model zoo); `absolute` (plain attention).
+        causal: see `ConvolutionModule`.
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class ConformerBlock(nn.Module):
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
         attention: AttentionKind = "relative",
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.self_attn: RelativeAttention | MultiHeadAttention
@@ -87,7 +99,7 @@ class ConformerBlock(nn.Module):
                 raise ValueError(f"attention must be relative, legacy_relative or absolute, got {attention!r}")
         self.feed_forward = FeedForward(dim, units, dropout)
         self.feed_forward_macaron = copy.deepcopy(self.feed_forward)  # the two halves start equal, as published
-        self.conv_module = ConvolutionModule(dim, kernel)
+        self.conv_module = ConvolutionModule(dim, kernel, causal)
         self.norm_ff_macaron = nn.LayerNorm(dim, eps=NORM_EPS)
         self.norm_mha = nn.LayerNorm(dim, eps=NORM_EPS)
         self.norm_conv = nn.LayerNorm(dim, eps=NORM_EPS)
@@ -122,6 +134,9 @@ class ConformerEncoder(nn.Module):
     """Positions, `blocks` conformer blocks, a last layer norm.
 
     Args: as `ConformerBlock`; `blocks` of them.
+        chunk: frames of a chunk, for an encoder that can run while frames come (`viseme.core.layers.streaming`): a
+            frame sees its own chunk and the `left_chunks` before it, convolutions see the past alone. 0: whole clips.
+        left_chunks: chunks of the past that attention sees.
     """
 
     def __init__(
@@ -134,10 +149,16 @@ class ConformerEncoder(nn.Module):
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
         attention: AttentionKind = "relative",
+        chunk: int = 0,
+        left_chunks: int = 4,
     ) -> None:
         super().__init__()
+        if chunk and attention != "relative":
+            raise ValueError(f"chunks need relative attention, got {attention!r}")
+        self.chunk, self.left_chunks = chunk, left_chunks
         self.encoders = nn.ModuleList(
-            ConformerBlock(dim, heads, units, kernel, dropout, attention_dropout, attention) for _ in range(blocks)
+            ConformerBlock(dim, heads, units, kernel, dropout, attention_dropout, attention, causal=chunk > 0)
+            for _ in range(blocks)
         )
         positions = {"relative": RelativePositions, "legacy_relative": ReversedPositions, "absolute": AbsolutePositions}
         self.positions = positions[attention](dim, dropout)
@@ -149,6 +170,9 @@ class ConformerEncoder(nn.Module):
         """(B, T, D) projected features, (B, 1, T) mask or None -> (B, T, D)."""
         placed = self.positions(x_BTD)
         x_BTD, table_1RD = placed if isinstance(placed, tuple) else (placed, None)
+        if self.chunk:
+            near = chunk_mask(x_BTD.shape[1], self.chunk, self.left_chunks, x_BTD.device)
+            mask = near if mask is None else near & mask
         for block in self.encoders:
             if self.recompute and self.training:
                 x_BTD = recomputed(block, x_BTD, table_1RD, mask)

@@ -47,8 +47,11 @@ class VisualFrontend(nn.Module):
 
     def forward(self, x_BT1HW: Tensor) -> Tensor:
         """(B, T, 1, H, W) grey crops -> (B, T, F)."""
-        batch, frames = x_BT1HW.shape[:2]
-        x_BCTHW = self.frontend3D(x_BT1HW.transpose(1, 2))
+        return self.frames(self.frontend3D(x_BT1HW.transpose(1, 2)))
+
+    def frames(self, x_BCTHW: Tensor) -> Tensor:
+        """What the trunk makes of the stem's pictures, each by itself: (B, T, F)."""
+        batch, frames = x_BCTHW.shape[0], x_BCTHW.shape[2]
         x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
         channels_last = self.channels_last
         if channels_last is None:
