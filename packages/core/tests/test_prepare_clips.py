@@ -12,9 +12,10 @@ import pytest
 
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import ConfigError, DataError
-from viseme.core.faces import landmarks4, track_faces, write_landmarks
+from viseme.core.faces import landmarks4, landmarks68, track_faces, write_landmarks
 from viseme.core.media import probe, read_audio, read_video, write_audio, write_video
 from viseme.core.prepare import prepare
+from viseme.core.prepare.crops import LIPS_SHARE
 from viseme.core.testing import clips
 from viseme.core.types import Audio, Video
 
@@ -138,6 +139,79 @@ def test_a_face_lost_for_a_moment_is_interpolated(tmp_path: Path):
     row = one(tmp_path, record(tmp_path / "a.mp4", frames(24, (3, 160, 60), missing=range(10, 15))))
     assert row.frames == 24
     assert 4 <= int(row.extra["face_missing_frames"]) <= 6 and "longest_gap_frames" not in row.extra
+
+
+def test_all_crops_come_from_one_decode(tmp_path: Path, monkeypatch):
+    """Every package's crops at once are what each alone would be, and the video is decoded once."""
+    from viseme.core.prepare import clip as module
+
+    decoded = []
+    stream = module.stream_pictures
+    monkeypatch.setattr(module, "stream_pictures", lambda *a, **k: decoded.append(a) or stream(*a, **k))
+    record(tmp_path / "main" / "a.mp4", frames(30, (3, 160, 60)))
+    clips_in = Manifest([ManifestRow("main/spk/a", "main/a.mp4", split="val")], tmp_path)
+    kinds = ("mouth", "mouth68", "lips", "face")
+    row = prepare(clips_in, tmp_path / "store", workers=1, crops=kinds).manifest[0]
+    assert len(decoded) == 1
+    assert row.path == "mouth/main/spk/a.mp4"
+    assert {k: v for k, v in row.extra.items() if k.endswith("_path")} == {
+        "mouth68_path": "mouth68/main/spk/a.mp4",
+        "lips_path": "lips/main/spk/a.mp4",
+        "face_path": "face/main/spk/a",
+    }
+    for kind in kinds[:3]:
+        alone = prepare(clips_in, tmp_path / kind, workers=1, crops=kind).manifest[0]
+        assert alone.path == f"{kind}/main/spk/a.mp4"
+        assert (tmp_path / "store" / alone.path).read_bytes() == (tmp_path / kind / alone.path).read_bytes()
+    assert read_video(tmp_path / "store" / row.extra["lips_path"]).frames.shape == (30, 112, 112, 3)
+
+    faces = tmp_path / "store" / "face" / "main" / "spk" / "a"
+    assert sorted(int(p.stem) for p in faces.glob("*.jpg")) == list(range(30))
+    assert read_audio(faces / "audio.wav").samples.shape == (30 * 640,)
+    assert (tmp_path / "store/face/filelists/val.txt").read_text() == "main/spk/a\n"
+    (again,) = track_faces([cv2.copyMakeBorder(read_video(faces / "5.jpg", fps=None).frames[0], *[60] * 4, 1)])
+    assert len(again) == 1  # a whole face
+
+    line = (tmp_path / "store/lips/preprocess_main.txt").read_text()
+    name, values = line.strip().split(".mp4:")
+    centres = np.array(values.split("/"), int).reshape(-1, 2)
+    (track,) = track_faces(read_video(tmp_path / "main/a.mp4").frames)
+    assert name == "spk/a" and centres.shape == (30, 2)
+    assert np.abs(centres - np.stack([landmarks4(mesh)[3] for mesh in track.landmarks])).mean() < 1.5
+
+
+def test_lips_are_in_the_middle_of_their_crop_at_the_published_scale(tmp_path: Path):
+    row = one(tmp_path, record(tmp_path / "a.mp4", frames(20, (5, 180, 40))), crops="lips")
+    source = track_faces(read_video(tmp_path / "a.mp4").frames)[0].landmarks[10]
+    crop = read_video(tmp_path / "store" / row.path).frames[10]
+    side = LIPS_SHARE * float((source.max(0) - source.min(0)).mean())
+    left, top = np.round(landmarks4(source)[3] - side / 2).astype(int)
+    picture = read_video(tmp_path / "a.mp4").frames[10][top : top + round(side), left : left + round(side)]
+    expected = cv2.resize(picture, (112, 112), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(crop.astype(int) - expected).mean() < 8
+    assert abs(side / (source.max(0) - source.min(0)).mean() - 0.7) < 1e-9
+
+
+def test_faces_leave_gaps_where_there_is_none(tmp_path: Path):
+    one(tmp_path, record(tmp_path / "a.mp4", frames(60, (3, 160, 60), missing=range(20, 40))), crops="face")
+    numbers = {int(p.stem) for p in (tmp_path / "store/face/clip").glob("*.jpg")}
+    assert set(range(18)) <= numbers and not numbers & set(range(22, 38)) and 58 in numbers
+
+
+def test_landmarks_made_elsewhere_suit_some_crops_only(tmp_path: Path):
+    record(tmp_path / "a.mp4", frames(20, (3, 160, 60)))
+    (track,) = track_faces(read_video(tmp_path / "a.mp4").frames)
+    write_landmarks(tmp_path / "marks" / "clip.npz", [landmarks68(mesh) for mesh in track.landmarks])
+    given = {"landmarks": tmp_path / "marks", "variant": "retinaface"}
+    row = one(tmp_path, tmp_path / "a.mp4", crops="mouth,mouth68", **given)
+    assert row.path == "mouth/clip.mp4" and row.extra["mouth68_path"] == "mouth68/clip.mp4"
+    with pytest.raises(DataError, match="do not suit the face crop"):
+        prepare(tmp_path / "a.mp4", tmp_path / "other", crops="face", workers=1, landmarks=named(tmp_path, "a"))
+
+
+def named(folder: Path, name: str) -> Path:
+    (folder / "marks" / f"{name}.npz").write_bytes((folder / "marks" / "clip.npz").read_bytes())
+    return folder / "marks"
 
 
 def test_a_long_gap_is_reported(tmp_path: Path):

@@ -3,6 +3,7 @@ face."""
 
 from __future__ import annotations
 
+from viseme.core.faces.boxes import mesh_box, smooth_path
 from viseme.core.faces.landmark_files import LANDMARK_SUFFIXES, read_landmarks, write_landmarks
 from viseme.core.faces.mean_face import MEAN_FACE, MEAN_FACE_4, MEAN_FACE_SIZE
 from viseme.core.faces.mesh import FaceMesh
@@ -40,4 +41,6 @@ __all__ = [
     "read_landmarks",
     "write_landmarks",
     "iou",
+    "mesh_box",
+    "smooth_path",
 ]

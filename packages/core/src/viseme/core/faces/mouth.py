@@ -136,12 +136,13 @@ class MouthCropper:
         count = 0
         for frame in frames:
             if count < len(transforms):
-                yield self._patch(_grey(frame) if gray else frame, transforms[count], centres[count])
+                yield self.patch(_grey(frame) if gray else frame, transforms[count], centres[count])
             count += 1
         if count != len(transforms):
             raise FaceError("frames and landmarks differ in number", expected=f"{count} (frames)", got=len(transforms))
 
-    def _patch(self, frame: Frame, transform: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    def patch(self, frame: Frame, transform: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """The patch (S, S[, 3]) of one frame, with what `align` found for it."""
         # Only the patch is warped, not the whole mean-face picture around it: the same pixels at a seventh of the cost.
         shifted = transform.copy()
         shifted[:, 2] -= self.corners(centre)

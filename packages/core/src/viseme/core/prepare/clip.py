@@ -5,7 +5,9 @@ T frames at 25 fps, S samples at 16 kHz, 640 samples a frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -18,19 +20,27 @@ from viseme.core.faces import (
     LANDMARK_SUFFIXES,
     FaceMesh,
     FaceTracker,
-    MouthCropper,
     YuNet,
     choose_track,
     find_gaps,
     read_landmarks,
 )
-from viseme.core.media import Frame, VideoWriter, match_length, read_audio, stream_pictures, write_audio
+from viseme.core.media import Frame, match_length, read_audio, stream_pictures, write_audio
 from viseme.core.media.container import find_audio, find_video, is_image, open_media
+from viseme.core.prepare.crops import CropMaker, keep_points, make_crops
 from viseme.core.prepare.options import AUDIO_RATE, FPS, PrepareOptions
 
 __all__ = ["FACE_COLUMNS", "prepare_clip", "store_path"]
 
-FACE_COLUMNS = ("face_missing_frames", "longest_gap_frames", "note")
+FACE_COLUMNS = (
+    "face_missing_frames",
+    "longest_gap_frames",
+    "note",
+    "mouth_path",
+    "mouth68_path",
+    "lips_path",
+    "face_path",
+)
 """Columns that preparation adds where there is something to say."""
 
 
@@ -38,9 +48,6 @@ _HELD_BYTES = 512 * 1024**2
 """Decoded frames that are kept for cropping once the face is known; a longer clip is decoded a second time instead."""
 _SLACK_FRAMES = 2
 """Frames by which given landmarks may differ from the video (decoders disagree about the ends)."""
-_CRF, _PRESET = 11, "superfast"
-"""Of the crops: hardly to be told from the original, as crops are compressed a second time. As large and as good as
-x264's next preset makes them at 10, in two thirds of the time."""
 
 
 def store_path(clip_id: str, folder: str, suffix: str) -> str:
@@ -75,26 +82,23 @@ def prepare_clip(
         VisemeError: it cannot be prepared; says why.
     """
     has_sound = _check(source) or sound is not None
-    name = store_path(row.id, "mouth", ".mp4")
-    cropper = MouthCropper(options.variant)
     seen = _Frames(source, row)
-    landmarks, notes = (
-        _given_landmarks(seen, source, row, options) if options.landmarks else _found_landmarks(seen, cropper, options)
-    )
-    total = len(landmarks)
-    temporary = partial / "clip.mp4"
-    with VideoWriter(temporary, FPS, (cropper.size, cropper.size), crf=_CRF, preset=_PRESET) as writer:
-        for crop in cropper.crops(seen.again(), landmarks):
-            writer.write(crop)
+    points, notes = _given_landmarks(seen, source, row, options) if options.landmarks else _found(seen, options)
+    total = len(points)
+    files = _cut(seen, points, partial, row, options)
+    columns = {f"{kind}_path": made[0][1] for kind, made in list(files.items())[1:]}
     samples, audio = 0, ""
     if has_sound:
         audio = store_path(row.id, "audio", ".flac")
         samples = _write_sound(sound or source, row, partial / "clip.flac", total)
+        if "face" in files:  # lip sync reads the sound beside the pictures
+            write_audio(files["face"][0][0] / "audio.wav", read_audio(partial / "clip.flac", rate=AUDIO_RATE))
         _move(partial / "clip.flac", store / audio)
-    _move(temporary, store / name)
+    for temporary, place in (pair for made in files.values() for pair in made):
+        _move(temporary, store / place)
     return replace(
         row,
-        path=name,
+        path=files[options.crops[0]][0][1],
         audio=audio,
         frames=total,
         fps=FPS,
@@ -102,8 +106,35 @@ def prepare_clip(
         rate=AUDIO_RATE if has_sound else None,
         start_s=None,
         end_s=None,
-        extra=row.extra | notes | ({} if has_sound else {"note": "no audio"}),
+        extra=row.extra | columns | notes | ({} if has_sound else {"note": "no audio"}),
     )
+
+
+def _cut(
+    frames: _Frames, points: list[np.ndarray | None], partial: Path, row: ManifestRow, options: PrepareOptions
+) -> dict[str, list[tuple[Path, str]]]:
+    """All crops, in one pass; kind -> (file, its place in the store), what the manifest names first."""
+    shutil.rmtree(partial / "face", ignore_errors=True)  # of a clip that failed before
+    makers: dict[str, CropMaker] = {}
+    try:
+        for kind in options.crops:
+            makers[kind] = make_crops(kind, points, partial, options.variant, _placing(row.id))
+        for count, frame in enumerate(frames.again(), start=1):
+            if count > len(points):
+                raise MediaError("the video gives more frames when it is read again", got=count, expected=len(points))
+            for maker in makers.values():
+                maker.add(frame)
+        return {kind: maker.finish() for kind, maker in makers.items()}
+    except BaseException:
+        for maker in makers.values():
+            with suppress(Exception):  # the first error is the one to report
+                maker.abandon()
+        raise
+
+
+def _placing(clip_id: str) -> Callable[[str, str], str]:
+    """(folder, suffix) -> the clip's place in the store."""
+    return lambda folder, suffix: store_path(clip_id, folder, suffix)
 
 
 def _check(source: Path) -> bool:
@@ -149,16 +180,14 @@ def _models() -> tuple[YuNet, FaceMesh]:
     return YuNet(), FaceMesh()
 
 
-def _found_landmarks(
-    frames: _Frames, cropper: MouthCropper, options: PrepareOptions
-) -> tuple[list[np.ndarray | None], dict[str, str]]:
-    """Landmarks of the chosen face per frame, and what is to be said about it."""
+def _found(frames: _Frames, options: PrepareOptions) -> tuple[list[np.ndarray | None], dict[str, str]]:
+    """What the crops need of the chosen face in every frame, and what is to be said about it."""
     tracker = FaceTracker(
         *_models(),
         stride=options.stride,
         mesh_stride=options.mesh_stride,
         max_faces=max(4, options.face or 0),
-        points=cropper.select,
+        points=keep_points,
     )
     total = 0
     for frame in frames.first():
@@ -166,8 +195,8 @@ def _found_landmarks(
         total += 1
     if total == 0:
         raise MediaError("there are no frames in this clip")
-    landmarks = choose_track(tracker.tracks, options.face).per_frame(total)
-    return landmarks, _gaps(landmarks, options)
+    points = choose_track(tracker.tracks, options.face).per_frame(total)
+    return points, _gaps(points, options)
 
 
 def _given_landmarks(
@@ -216,4 +245,6 @@ def _write_sound(source: Path, row: ManifestRow, path: Path, frames: int) -> int
 
 def _move(temporary: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    if temporary.is_dir():
+        shutil.rmtree(target, ignore_errors=True)  # a folder cannot be renamed onto one
     temporary.replace(target)

@@ -12,12 +12,11 @@ from viseme.core.errors import ConfigError
 from viseme.core.faces import CropVariant
 from viseme.core.files import write_text_atomic
 
-__all__ = ["AUDIO_RATE", "CROPS", "FPS", "PrepareOptions"]
+__all__ = ["AUDIO_RATE", "FPS", "PrepareOptions"]
 
 FPS = 25.0
 AUDIO_RATE = 16_000
-CROPS = ("mouth",)
-"""Crops that can be asked for; each has a folder of this name in the store."""
+_CROPS = ("mouth", "mouth68", "lips", "face")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class PrepareOptions:
     min_visible: float = 0.5
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.crops) - set(CROPS)) or not self.crops:
-            raise ConfigError("unknown crops", expected=" | ".join(CROPS), got=unknown or "none")
+        if unknown := sorted(set(self.crops) - set(_CROPS)) or not self.crops:
+            raise ConfigError("unknown crops", expected=" | ".join(_CROPS), got=unknown or "none")
         if self.variant not in get_args(CropVariant):
             raise ConfigError("unknown crop variant", expected=" | ".join(get_args(CropVariant)), got=self.variant)
         if self.stride < 1 or self.mesh_stride < 1:

@@ -16,6 +16,7 @@ from viseme.core.faces import CropVariant
 from viseme.core.files import write_text_atomic
 from viseme.core.prepare.clip import FACE_COLUMNS
 from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
+from viseme.core.prepare.lists import write_face_lists, write_lip_centres
 from viseme.core.prepare.options import PrepareOptions, crop_names
 from viseme.core.prepare.pool import run_jobs
 from viseme.core.prepare.sheet import contact_sheet
@@ -70,16 +71,18 @@ def prepare(
 ) -> PrepareReport:
     """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
 
-    The store `out` gets `mouth/<id>.mp4` (96x96 RGB), `audio/<id>.flac` (mono, 640 samples a frame), `manifest.csv`,
-    `failures.csv` (id, path, reason) and `contact_sheet.jpg`. Run again, it goes on where it was stopped, however it
-    was stopped; a source file that has changed is prepared again.
+    The store `out` gets `mouth/<id>.mp4` (96x96 RGB) or whatever crops are asked for, `audio/<id>.flac` (mono, 640
+    samples a frame), `manifest.csv`, `failures.csv` (id, path, reason) and `contact_sheet.jpg`. Run again, it goes on
+    where it was stopped, however it was stopped; a source file that has changed is prepared again.
 
     Call it under `if __name__ == "__main__":` in a script, since its workers are fresh processes.
 
     Args:
         source: a manifest, its file (.csv, .parquet), a folder of videos, or one video.
         out: folder of the store.
-        crops: which crops; for now the mouth.
+        crops: which crops, all cut in one pass: `mouth`, `mouth68`, `lips`, `face` (see `prepare.crops`; `FOR` says
+            which package trains on which). The manifest's `path` is the first; the others are in columns
+            `<crop>_path`.
         variant: mouth crop by four points (`mediapipe`) or by 68 (`retinaface`); see `faces.MouthCropper`.
         stride: frames between face detections.
         mesh_stride: frames between landmarks; in between the face is followed by optical flow. By default crops lie
@@ -128,7 +131,7 @@ def prepare(
         if len(records) - reused >= _HOPELESS and all(record.status == "failed" for record in records.values()):
             break
     try:
-        return _finish(clips, records, store, reused)
+        return _finish(clips, records, store, reused, options.crops)
     except OSError as error:
         raise _disk_full(store, str(error)) from error
 
@@ -144,6 +147,8 @@ def _manifest(source: Manifest | str | Path) -> Manifest:
     path = Path(source)
     if path.suffix in (".csv", ".parquet"):
         return Manifest.read(path)
+    if path.is_file():
+        return Manifest([ManifestRow(path.stem, path.name)], path.parent)
     from viseme.core.data.corpora import folder
 
     return folder.scan(path)
@@ -176,10 +181,15 @@ def _reusable(journal: Journal, jobs: list[Job], retry_failed: bool) -> dict[str
             or (retry_failed and record.status == "failed")
         ):
             continue
-        files = [] if record.row is None else filter(None, [record.row.path, record.row.audio])
-        if all((job.store / name).exists() for name in files):
+        if record.row is None or all((job.store / name).exists() for name in _files(record.row)):
             kept[job.row.id] = replace(record, row=_relabelled(record.row, job.row))
     return kept
+
+
+def _files(row: ManifestRow) -> list[str]:
+    """What a prepared clip has in the store."""
+    crops = [place for name, place in row.extra.items() if name in FACE_COLUMNS and name.endswith("_path")]
+    return [place for place in (row.path, row.audio, *crops) if place]
 
 
 def _relabelled(row: ManifestRow | None, now: ManifestRow) -> ManifestRow | None:
@@ -190,7 +200,9 @@ def _relabelled(row: ManifestRow | None, now: ManifestRow) -> ManifestRow | None
     return replace(row, **labels, extra=now.extra | {k: v for k, v in row.extra.items() if k in FACE_COLUMNS})
 
 
-def _finish(clips: Manifest, records: dict[str, ClipRecord], store: Path, reused: int) -> PrepareReport:
+def _finish(
+    clips: Manifest, records: dict[str, ClipRecord], store: Path, reused: int, crops: Sequence[str]
+) -> PrepareReport:
     ended = [records[row.id] for row in clips if row.id in records]
     manifest = Manifest([record.row for record in ended if record.row is not None], store)
     failures = {record.id: record.reason for record in ended if record.status == "failed"}
@@ -204,6 +216,10 @@ def _finish(clips: Manifest, records: dict[str, ClipRecord], store: Path, reused
         )
         raise DataError(what, path=store / "failures.csv", got=f"{reason} ({times} of {len(failures)})")
     manifest.write(store / "manifest.csv")
+    if "lips" in crops:
+        write_lip_centres(manifest, store)
+    if "face" in crops:
+        write_face_lists(manifest, store)
     contact_sheet(manifest, store / "contact_sheet.jpg")
     return PrepareReport(
         manifest=manifest,

@@ -35,10 +35,19 @@ def contact_sheet(manifest: Manifest, path: Path, *, rows: int = 40) -> None:
     write_bytes_atomic(path, data.tobytes())
 
 
+def _faces(folder: Path) -> list[np.ndarray]:
+    """Up to twelve of a clip's single pictures, all of one size."""
+    files = sorted(folder.glob("*.jpg"), key=lambda file: int(file.stem))
+    chosen = np.linspace(0, len(files) - 1, _COLUMNS).round().astype(int)
+    pictures = [read_video(files[index], fps=None).frames[0] for index in chosen if files]
+    return [cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA) for picture in pictures]
+
+
 def _strip(manifest: Manifest, row: ManifestRow) -> np.ndarray:
-    frames = read_video(manifest.file(row), fps=None).frames
-    moments = np.linspace(0, len(frames) - 1, _COLUMNS).round().astype(int)
-    crops = np.hstack(list(frames[moments]))
+    place = manifest.file(row)
+    pictures = _faces(place) if place.is_dir() else list(read_video(place, fps=None).frames)
+    moments = np.linspace(0, len(pictures) - 1, _COLUMNS).round().astype(int)
+    crops = np.hstack([pictures[moment] for moment in moments])
     title = np.full((_TITLE, crops.shape[1], 3), 255, np.uint8)
     # OpenCV's font has ASCII only.
     name = unicodedata.normalize("NFKD", row.id).encode("ascii", "replace").decode("ascii")
