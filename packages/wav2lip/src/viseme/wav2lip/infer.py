@@ -12,7 +12,6 @@ import torch
 
 from viseme.core.device import resolve_device
 from viseme.core.errors import ConfigError, FaceError, MediaError
-from viseme.core.files import atomic_path
 from viseme.core.media import VideoWriter, mux, probe, read_audio, stream_frames
 from viseme.wav2lip.detection import S3FDDetector
 from viseme.wav2lip.geometry import apply_frame_options, batched, coords_of, face_inputs, paste
@@ -110,8 +109,7 @@ def run_published(options: PublishedOptions) -> tuple[Path, int]:
             raise
         assert writer is not None
         writer.__exit__(None, None, None)
-        with atomic_path(out) as temporary:
-            mux(silent, options.audio, temporary)
+        mux(silent, options.audio, out)
     return out, count
 
 

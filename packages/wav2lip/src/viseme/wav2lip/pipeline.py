@@ -27,7 +27,6 @@ from viseme.core import __version__
 from viseme.core.device import resolve_device
 from viseme.core.errors import ConfigError, FaceError, MediaError
 from viseme.core.faces import FaceTracker, choose_track
-from viseme.core.files import atomic_path
 from viseme.core.media import VideoWriter, mux, probe, read_audio
 from viseme.core.signal import WAV2LIP_MEL
 from viseme.core.types import Audio
@@ -212,7 +211,7 @@ class Wav2Lip:
         _check_output(out)
         show = progress or (lambda items, what, count: items)
         with clock("sound"):
-            samples, notes = _read_sound(Path(audio))
+            samples, sound, notes = _read_sound(Path(audio))
         source = open_source(face, still_fps=options.fps, static=options.static)
         if not source.info.image:  # as published, none of these apply to still pictures
             transform = partial(
@@ -235,7 +234,7 @@ class Wav2Lip:
         with clock("sound"):
             windows = self._windows(samples, len(index), source.fps, options)
             gate = self._gate(samples, path, index, source.fps, options)
-        synced, passed = self._render(source, path, index, windows, gate, audio, samples, out, options, clock, show)
+        synced, passed = self._render(source, path, index, windows, gate, sound, samples, out, options, clock, show)
         if passed:
             notes.append(
                 f"{sum(b - a + 1 for a, b in passed)} of {len(index)} frames have no face and are as they were"
@@ -295,7 +294,7 @@ class Wav2Lip:
         index: list[int],
         windows: MelWindows,
         gate: np.ndarray,
-        audio: str | Path,
+        sound: Audio | Path,
         samples: np.ndarray,
         out: Path,
         options: SyncOptions,
@@ -328,9 +327,8 @@ class Wav2Lip:
             with clock("encoding"):
                 assert writer is not None
                 writer.__exit__(None, None, None)
-                sound = Audio(samples[: round(len(index) * RATE / source.fps)], RATE) if cut else audio
-                with atomic_path(out) as temporary:
-                    mux(silent, sound, temporary)
+                whole = Audio(samples[: round(len(index) * RATE / source.fps)], RATE) if cut else sound
+                mux(silent, whole, out)
         return len(index) - len(unsynced), _spans(unsynced)
 
     def _frames(
@@ -433,8 +431,8 @@ def _check_output(out: Path) -> None:
         raise MediaError("cannot be written", path=out, got=error.strerror or str(error)) from error
 
 
-def _read_sound(path: Path) -> tuple[np.ndarray, list[str]]:
-    """16 kHz samples, and what there is to say about them."""
+def _read_sound(path: Path) -> tuple[np.ndarray, Audio | Path, list[str]]:
+    """16 kHz samples, what to hear in the result (the file itself, where that is sound), and what to say about them."""
     info = probe(path)
     if not info.has_audio:
         raise MediaError("has no sound", path=path, expected="a file with speech")
@@ -443,15 +441,17 @@ def _read_sound(path: Path) -> tuple[np.ndarray, list[str]]:
         raise MediaError(
             "the sound is too short", path=path, expected="at least 0.02 s", got=f"{len(samples) / RATE:.3f} s"
         )
-    notes = []
+    notes: list[str] = []
+    heard: Audio | Path = path
     if not bool(np.isfinite(samples).all()):
         samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
         notes.append("samples that are not numbers were taken as silence")
+        heard = Audio(samples, RATE)
     if float(np.abs(samples).max()) < 1e-4:
         notes.append("the sound is silent")
     if info.truncated:
         notes.append("the sound is cut short: used as far as it goes")
-    return samples, notes
+    return samples, heard, notes
 
 
 def _padded(box: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:

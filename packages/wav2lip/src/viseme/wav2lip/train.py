@@ -22,6 +22,9 @@ from viseme.wav2lip.published import build_model
 from viseme.wav2lip.task import ExpertTask, GeneratorTask, OptimConfig
 from viseme.wav2lip.weights import load_network, save_network
 
+ALARM_STEPS = {"groups": 300, "pairs": 200_000}
+"""Steps after which an expert must be better than chance; single pairs, as published, need a very long time."""
+
 __all__ = ["TrainReport", "expert_directory", "generator_directory", "train_expert", "train_generator"]
 
 
@@ -69,7 +72,7 @@ def train_expert(cfg: DictConfig) -> TrainReport:
     task = ExpertTask(model, optim.expert)  # type: ignore[arg-type]
     alarm = NotLearning(
         "loss",
-        after_steps=300 if optim.expert.group > 1 else 200_000,
+        after_steps=ALARM_STEPS["groups" if optim.expert.group > 1 else "pairs"],
         at_most=CHANCE_LOSS - 0.01,
         advice="At ln 2 = 0.69 the expert only guesses. Are picture and sound in sync (wav2lip check)? "
         "optim.expert.group=8 teaches faster; a smaller optim.expert.lr or more clips may help.",
