@@ -57,6 +57,7 @@ class Module(LightningModule):
         self.log("loss_val", self.loss(batch))
 
     def configure_optimizers(self) -> Any:
+        assert self.trainer.estimated_stepping_batches > 0  # sets the loaders up before a checkpoint is read
         optimizer = torch.optim.AdamW(self.parameters(), 1e-2)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

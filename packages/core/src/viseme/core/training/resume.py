@@ -24,7 +24,7 @@ from viseme.core.checkpoint import read_object
 from viseme.core.errors import CheckpointError, ConfigError
 from viseme.core.files import atomic_path
 
-__all__ = ["StepCheckpoint", "StepSeed", "derive_seed", "find_resume", "seed_everything"]
+__all__ = ["LoaderPlace", "StepCheckpoint", "StepSeed", "derive_seed", "find_resume", "seed_everything"]
 
 LAST = "last.ckpt"
 
@@ -66,6 +66,17 @@ class StepSeed(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         _seed_generators(derive_seed(self.seed, trainer.global_rank, trainer.current_epoch, batch_idx))
+
+
+class LoaderPlace(Callback):
+    """Hands the checkpoint's place in the epoch to the loader where Lightning has not done so.
+
+    Lightning does it while it sets up the loaders, which happens before the checkpoint is read wherever a module asks
+    for `estimated_stepping_batches` in `configure_optimizers`: the epoch would silently start from its beginning.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.fit_loop._load_combined_loader_states()  # nothing where it was done, or nothing was resumed
 
 
 class StepCheckpoint(Callback):

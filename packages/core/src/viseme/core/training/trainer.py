@@ -19,7 +19,7 @@ from viseme.core.errors import CheckpointError, ConfigError, DependencyError
 
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
 from .config import TrainerConfig
-from .resume import SafeCheckpointIO, StepCheckpoint, StepSeed, find_resume
+from .resume import LoaderPlace, SafeCheckpointIO, StepCheckpoint, StepSeed, find_resume
 
 __all__ = ["build_trainer", "fit"]
 
@@ -132,6 +132,7 @@ def _loggers(options: TrainerConfig, directory: Path) -> list[Logger]:
 def _callbacks(options: TrainerConfig, directory: Path, own: Sequence[Callback]) -> list[Callback]:
     made: list[Callback] = [
         StepSeed(options.seed),
+        LoaderPlace(),
         NonFiniteGuard(),
         LearningRateMonitor(logging_interval="step"),
         History(directory / "history.jsonl", options.log_every_n_steps),

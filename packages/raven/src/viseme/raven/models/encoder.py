@@ -110,7 +110,7 @@ ENCODER_PRESETS: dict[str, dict[str, Any]] = {
     # The public file says 768/1024/12, which cannot be built; these are the successor's sizes (inferred).
     "baseplus": {"dim": 768, "heads": 12, "units": 3072, "drop_path": 0.1},
     "large": {"dim": 1024, "heads": 16, "units": 4096, "blocks": 24, "drop_path": 0.1},
-    "small": {"dim": 128, "heads": 4, "units": 512, "blocks": 4, "frontend_widths": (16, 32, 64, 128)},
+    "small": {"dim": 128, "heads": 4, "units": 512, "blocks": 4, "frontend_widths": (8, 16, 32, 64)},
     "tiny": {"dim": 32, "heads": 2, "units": 64, "blocks": 2, "frontend_widths": (4, 8, 8, 16)},
 }
 
