@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["CACHED_ROWS", "LinearGradients", "linear_in_chunks", "operand_dtype", "product", "score_dtype"]
 
 # Measured: below 8 MB the weight's gradient is read and written too often, above 32 MB the processor's caches miss.
-_CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 64 << 20}
+CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 64 << 20}
 
 CACHED_ROWS = 32
 """Elementwise passes over this many rows stay in a processor's cache."""
@@ -50,11 +50,12 @@ def operand_dtype(hidden: Tensor) -> torch.dtype:
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a @ b of matrices or batches of them, summed and given in float32 or better."""
     multiply = torch.bmm if a.ndim == 3 else torch.mm
-    if a.dtype in (torch.float16, torch.bfloat16):
-        if a.is_cuda:
-            return multiply(a, b, out_dtype=torch.float32)
-        a, b = a.float(), b.float()
-    return multiply(a, b, out=out)
+    with torch.autocast(a.device.type, enabled=False):  # which would undo the types chosen here
+        if a.dtype in (torch.float16, torch.bfloat16):
+            if a.is_cuda:
+                return multiply(a, b, out_dtype=torch.float32)
+            a, b = a.float(), b.float()
+        return multiply(a, b, out=out)
 
 
 def linear_in_chunks(
@@ -80,7 +81,7 @@ def linear_in_chunks(
     hidden_ND = hidden_ND.detach()
     vocabulary = len(weight)
     total = len(hidden_ND) if rows is None else len(rows)
-    limit = _CHUNK_BYTES.get(hidden_ND.device.type, _CHUNK_BYTES["cuda"])
+    limit = CHUNK_BYTES.get(hidden_ND.device.type, CHUNK_BYTES["cuda"])
     size = max(1, min(total, limit // (4 * vocabulary)))
     buffer = hidden_ND.new_empty((size, vocabulary), dtype=dtype)
     made = LinearGradients(
@@ -104,7 +105,7 @@ def linear_in_chunks(
                 made.hidden[rows[chunk]] = gradient_CD
         if made.weight is not None:
             if gradient_CV.dtype == dtype:
-                made.weight.addmm_(gradient_CV.T, hidden_CD)
+                torch.addmm(made.weight, gradient_CV.T, hidden_CD, out=made.weight)
             else:
                 made.weight.add_(product(gradient_CV.T, hidden_CD))
         if made.bias is not None:
