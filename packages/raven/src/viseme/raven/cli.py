@@ -25,7 +25,7 @@ app = App(
     extras={"sentencepiece": "sub-word units", "jiwer": "alignments in reports"},
 )
 
-add_prepare(app)
+add_prepare(app, detector="retinaface")
 
 
 @app.config_verb(

@@ -15,8 +15,12 @@ VALIDATION_WORDS = (6,)
 """Of each list of the MRT: the training talkers' recordings of these are for validation."""
 
 
-def add_prepare(app: App) -> None:
-    """Give a console script the verb `prepare`: videos in, a store of mouth crops and sound out."""
+def add_prepare(app: App, *, detector: str = "mediapipe") -> None:
+    """Give a console script the verb `prepare`: videos in, a store of mouth crops and sound out.
+
+    Args:
+        detector: the default crop: the one that the package's published models were trained on.
+    """
     app.verb(
         "prepare",
         "videos -> mouth crops at 25 fps and sound at 16 kHz, with a manifest",
@@ -31,8 +35,8 @@ def add_prepare(app: App) -> None:
         arg(
             "--detector",
             choices=("mediapipe", "retinaface"),
-            default="mediapipe",
-            help="the published crop to make: by four points (mediapipe) or by 68 (retinaface); default mediapipe",
+            default=detector,
+            help=f"the published crop to make: by four points (mediapipe) or by 68 (retinaface); default {detector}",
         ),
         arg("--landmarks-dir", metavar="DIR", help="landmarks to use instead of detection (<id>.npz, .npy, .pkl)"),
         arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
