@@ -25,7 +25,7 @@ app = App(
     extras={"sentencepiece": "sub-word units", "jiwer": "alignments in reports"},
 )
 
-add_prepare(app, detector="retinaface")
+add_prepare(app, crops="mouth68")
 
 
 @app.config_verb(

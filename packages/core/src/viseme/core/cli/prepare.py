@@ -15,11 +15,11 @@ VALIDATION_WORDS = (6,)
 """Of each list of the MRT: the training talkers' recordings of these are for validation."""
 
 
-def add_prepare(app: App, *, detector: str = "mediapipe") -> None:
-    """Give a console script the verb `prepare`: videos in, a store of mouth crops and sound out.
+def add_prepare(app: App, *, crops: str = "mouth") -> None:
+    """Give a console script the verb `prepare`: videos in, a store of crops and sound out.
 
     Args:
-        detector: the default crop: the one that the package's published models were trained on.
+        crops: the default of `--crops`: what the package trains on.
     """
     app.verb(
         "prepare",
@@ -35,8 +35,14 @@ def add_prepare(app: App, *, detector: str = "mediapipe") -> None:
         arg(
             "--detector",
             choices=("mediapipe", "retinaface"),
-            default=detector,
-            help=f"the published crop to make: by four points (mediapipe) or by 68 (retinaface); default {detector}",
+            default="mediapipe",
+            help="how `mouth` is cropped: by four points (mediapipe) or by 68 (retinaface); default mediapipe",
+        ),
+        arg(
+            "--crops",
+            default=crops,
+            metavar="NAMES",
+            help=f"mouth, mouth68 (RAVEn's), lips, face; several with commas, trained on the first (default: {crops})",
         ),
         arg("--landmarks-dir", metavar="DIR", help="landmarks to use instead of detection (<id>.npz, .npy, .pkl)"),
         arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     report = prepare(
         source,  # type: ignore[arg-type]
         args.store,
+        crops=args.crops,
         variant=args.detector,
         stride=args.stride,
         face=args.face,
