@@ -61,7 +61,9 @@ def stft(
         flat = x.reshape(-1, 1, x.shape[-1])
         x = F.pad(flat, (n_fft // 2, n_fft // 2), mode=pad_mode).reshape(*x.shape[:-1], -1)
     window = torch.hann_window(win, periodic=True, dtype=x.dtype, device=x.device)
-    return torch.stft(x, n_fft, hop, win, window, center=False, return_complex=True)
+    flat = x.reshape(-1, x.shape[-1])
+    spectrum = torch.stft(flat, n_fft, hop, win, window, center=False, return_complex=True)
+    return spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:])
 
 
 def stft_magnitude(
