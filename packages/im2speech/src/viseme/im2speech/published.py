@@ -258,10 +258,11 @@ def _tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(node, Tensor):
         yield path.removesuffix("."), node
     elif isinstance(node, Inert):
-        held = node.state if isinstance(node.state, Mapping) else {}
+        own = vars(node)  # an object that was made without a call has neither arguments nor, perhaps, a state
+        held = own.get("state") if isinstance(own.get("state"), Mapping) else {}
         for group in ("_parameters", "_buffers", "_modules"):
             yield from _tensors(held.get(group) or {}, path)
-        for number, value in enumerate(node.args):
+        for number, value in enumerate(own.get("args", ())):
             yield from _tensors(value, f"{path}{number}.")
     elif isinstance(node, Mapping):
         for name, value in node.items():
