@@ -63,7 +63,7 @@ def test_scorer_takes_any_picture_size_and_any_batch() -> None:
 def test_frechet_distance_of_gaussians() -> None:
     """Two clouds of unit covariance lie apart by the square of their centres' distance."""
     rng = np.random.default_rng(0)
-    a, b = rng.normal(0, 1, (4000, 3)), rng.normal(0, 1, (4000, 3)) + [2, 0, 0]
+    a, b = rng.normal(0, 1, (4000, 3)), rng.normal(0, 1, (4000, 3)) + np.array([2, 0, 0])
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, b) == pytest.approx(4, abs=0.3)
     with pytest.raises(DataError, match="two samples"):
