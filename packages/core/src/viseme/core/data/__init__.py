@@ -4,6 +4,7 @@ frames, transforms, and the dataset over a prepared store."""
 from __future__ import annotations
 
 from viseme.core.data.batching import BatchSampler, bucket_batches, dynamic_batches, frame_count_batches
+from viseme.core.data.cutting import cut_long
 from viseme.core.data.dataset import ClipDataset, Item, item_generator
 from viseme.core.data.labels import LabelRow, labels_to_manifest, manifest_to_labels, read_labels, write_labels
 from viseme.core.data.loader import ClipLoader
@@ -35,6 +36,7 @@ __all__ = [
     "dynamic_batches",
     "frame_count_batches",
     "ClipDataset",
+    "cut_long",
     "pack",
     "PackReport",
     "verify",
