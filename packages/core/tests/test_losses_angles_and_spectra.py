@@ -100,7 +100,7 @@ def test_cosine_bce_at_its_ends() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("frames", "width", "temperature"), [(1, 3, 1.0), (7, 5, 0.5), (37, 70, 1.0), (50, 8, 0.07)])
+@pytest.mark.parametrize(("frames", "width", "temperature"), [(1, 3, 1.0), (7, 5, 0.5), (19, 70, 1.0), (33, 8, 0.07)])
 def test_contrastive_sync_loss(frames: int, width: int, temperature: float, dtype: torch.dtype) -> None:
     x, y = noise(3, frames, width, dtype=dtype), noise(3, frames, width, seed=1, dtype=dtype)
     a, b = exactly(x, y)
@@ -170,14 +170,12 @@ def test_mel_l1_loss(dtype: torch.dtype) -> None:
 
 def test_gradcheck() -> None:
     def angles(x: Tensor, y: Tensor) -> Tensor:
-        target = torch.tensor([1.0, 0.0])
-        flat = cosine_bce(x[:, 0].exp(), y[:, 0].exp(), target)
-        return flat + contrastive_sync_loss(x, y).sum() + masked_cosine(x, y, torch.tensor([[1, 0, 1], [1, 1, 1]]))
+        return contrastive_sync_loss(x, y).sum() + masked_cosine(x, y, torch.tensor([[True, False]]))
 
-    assert torch.autograd.gradcheck(angles, (noise(2, 3, 2), noise(2, 3, 2, seed=1)))
-    target = noise(1, 20, seed=3).detach()
+    assert torch.autograd.gradcheck(angles, (noise(1, 2, 2), noise(1, 2, 2, seed=1)))
+    target = noise(1, 12, seed=3).detach()
     assert torch.autograd.gradcheck(
-        lambda x: multi_resolution_stft_loss(x, target, ((16, 4, 16),)), (noise(1, 20, seed=2),), atol=1e-4
+        lambda x: multi_resolution_stft_loss(x, target, ((8, 4, 8),)), (noise(1, 12, seed=2),), atol=1e-4
     )
 
 

@@ -134,11 +134,14 @@ class _LinearCTC(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scaled: tuple[Tensor | None, ...]
         if ctx.reduction == "batch":
-            scaled = [None if g is None else g * upstream for g in ctx.saved_tensors]
+            scaled = tuple(None if g is None else g * upstream for g in ctx.saved_tensors)
         else:
-            hidden, weight, bias, weight_BT, *rest = ctx.saved_tensors
-            _, scaled = _pass(hidden, weight, bias, weight_BT * upstream[:, None], *rest, ctx.needs_input_grad[:3])
+            hidden, weight, bias, weight_BT, units_BK, columns_BK, occupancy_BTK = ctx.saved_tensors
+            weight_BT = weight_BT * upstream[:, None]
+            wanted = ctx.needs_input_grad[:3]
+            scaled = _pass(hidden, weight, bias, weight_BT, units_BK, columns_BK, occupancy_BTK, wanted)[1]
         gradients = [None if g is None else g.to(dtype) for g, dtype in zip(scaled, ctx.dtypes, strict=True)]
         return (*gradients, None, None, None, None, None)
 

@@ -52,8 +52,10 @@ def mel_l1_loss(generated: Tensor, target: Tensor, columns_B: Tensor | None = No
     if columns_B is None:
         columns_B = torch.full((len(generated),), width, device=generated.device)
     columns_B = columns_B.clamp(max=width)
-    pair = (x.reshape(len(x), rows, width) for x in (generated, target.detach()))
-    sums_B = pick(generated, "spectral", _absolute_sums)(*pair, columns_B)
+    shape = (len(generated), rows, width)
+    sums_B = pick(generated, "spectral", _absolute_sums)(
+        generated.reshape(shape), target.detach().reshape(shape), columns_B
+    )
     return sums_B.sum() / (columns_B.sum() * rows).clamp(min=1)
 
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["contrast", "gradient_kernel", "norm_kernel"]
 
-FRAMES, WIDTH = 32, 64  # of a block
+FRAMES, WIDTH = 16, 64  # of a block
 
 
 @triton.jit
