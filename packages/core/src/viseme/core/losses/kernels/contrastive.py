@@ -19,8 +19,8 @@ FRAMES, WIDTH = 16, 64  # of a block
 
 
 @triton.jit
-def _similarities(x, y, i, j, T, D, temperature, FRAMES: tl.constexpr, WIDTH: tl.constexpr):
-    """x_i . y_j / temperature for the frames i and j of a block."""
+def _similarities(x, y, i, j, T, D, TEMPERATURE: tl.constexpr, FRAMES: tl.constexpr, WIDTH: tl.constexpr):
+    """x_i . y_j / TEMPERATURE for the frames i and j of a block."""
     kind = x.dtype.element_ty
     total = tl.zeros((FRAMES, FRAMES), kind)
     for start in range(0, D, WIDTH):
@@ -28,11 +28,11 @@ def _similarities(x, y, i, j, T, D, temperature, FRAMES: tl.constexpr, WIDTH: tl
         a = tl.load(x + i[:, None] * D + d[None, :], mask=(i[:, None] < T) & (d[None, :] < D), other=0.0)
         b = tl.load(y + j[None, :] * D + d[:, None], mask=(j[None, :] < T) & (d[:, None] < D), other=0.0)
         total += tl.dot(a, b, input_precision="ieee", out_dtype=kind)
-    return total / temperature
+    return total / tl.full((), TEMPERATURE, kind)
 
 
 @triton.jit
-def norm_kernel(x, y, norm, own, T, D, temperature, FRAMES: tl.constexpr, WIDTH: tl.constexpr):
+def norm_kernel(x, y, norm, own, T, D, TEMPERATURE: tl.constexpr, FRAMES: tl.constexpr, WIDTH: tl.constexpr):
     """Some frames of x a program: log of the sum over y's frames of exp(similarity), and the similarity to its own."""
     clip = tl.program_id(0).to(tl.int64)
     kind = x.dtype.element_ty
@@ -44,7 +44,7 @@ def norm_kernel(x, y, norm, own, T, D, temperature, FRAMES: tl.constexpr, WIDTH:
     diagonal = tl.zeros((FRAMES,), kind)
     for start in range(0, T, FRAMES):
         j = start + tl.arange(0, FRAMES)
-        s = _similarities(x, y, i, j, T, D, temperature, FRAMES, WIDTH)
+        s = _similarities(x, y, i, j, T, D, TEMPERATURE, FRAMES, WIDTH)
         diagonal += tl.sum(tl.where(i[:, None] == j[None, :], s, 0.0), 1)
         s = tl.where(j[None, :] < T, s, float("-inf"))
         new = tl.maximum(largest, tl.max(s, 1))
@@ -55,7 +55,9 @@ def norm_kernel(x, y, norm, own, T, D, temperature, FRAMES: tl.constexpr, WIDTH:
 
 
 @triton.jit
-def gradient_kernel(x, y, x_norm, y_norm, upstream, dx, T, D, temperature, FRAMES: tl.constexpr, WIDTH: tl.constexpr):
+def gradient_kernel(
+    x, y, x_norm, y_norm, upstream, dx, T, D, TEMPERATURE: tl.constexpr, FRAMES: tl.constexpr, WIDTH: tl.constexpr
+):
     """Some frames and channels of x a program: sum over y's frames of (both softmaxes - 2 [i = j]) y / (2 T)."""
     clip = tl.program_id(0).to(tl.int64)
     kind = x.dtype.element_ty
@@ -68,13 +70,13 @@ def gradient_kernel(x, y, x_norm, y_norm, upstream, dx, T, D, temperature, FRAME
     for start in range(0, T, FRAMES):
         j = start + tl.arange(0, FRAMES)
         from_y = tl.load(y_norm + clip * T + j, mask=j < T, other=0.0)
-        s = _similarities(x, y, i, j, T, D, temperature, FRAMES, WIDTH)
+        s = _similarities(x, y, i, j, T, D, TEMPERATURE, FRAMES, WIDTH)
         share = tl.exp(s - from_x[:, None]) + tl.exp(s - from_y[None, :])
         share = tl.where(i[:, None] == j[None, :], share - 2.0, share)
         share = tl.where((i[:, None] < T) & (j[None, :] < T), share, 0.0).to(kind)
         b = tl.load(y + j[:, None] * D + d[None, :], mask=(j[:, None] < T) & (d[None, :] < D), other=0.0)
         total += tl.dot(share, b, input_precision="ieee", out_dtype=kind)
-    scale = tl.load(upstream + clip) / (2.0 * T * temperature)
+    scale = tl.load(upstream + clip) / (2.0 * T * tl.full((), TEMPERATURE, kind))
     place = dx + clip * T * D + i[:, None] * D + d[None, :]
     tl.store(place, (total * scale).to(kind), mask=(i[:, None] < T) & (d[None, :] < D))
 
@@ -87,7 +89,7 @@ class _Contrast(torch.autograd.Function):
         x_norm_BT, y_norm_BT, own_BT = (x_BTD.new_empty((clips, frames)) for _ in range(3))
         grid = (clips, triton.cdiv(frames, FRAMES))
         for a, b, norm in ((x_BTD, y_BTD, x_norm_BT), (y_BTD, x_BTD, y_norm_BT)):
-            norm_kernel[grid](a, b, norm, own_BT, frames, width, temperature, FRAMES=FRAMES, WIDTH=WIDTH)
+            norm_kernel[grid](a, b, norm, own_BT, frames, width, TEMPERATURE=temperature, FRAMES=FRAMES, WIDTH=WIDTH)
         ctx.save_for_backward(x_BTD, y_BTD, x_norm_BT, y_norm_BT)
         ctx.temperature = temperature
         return (x_norm_BT + y_norm_BT - 2 * own_BT).mean(1) / 2
@@ -114,7 +116,7 @@ class _Contrast(torch.autograd.Function):
                     made,
                     frames,
                     width,
-                    ctx.temperature,
+                    TEMPERATURE=ctx.temperature,
                     FRAMES=FRAMES,
                     WIDTH=WIDTH,
                 )
