@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from viseme.core.cli import App, arg, emit
 from viseme.core.cli.prepare import add_prepare
+from viseme.lip2speech.published_keys import translated
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,8 +24,8 @@ app = App(
         "sentencepiece": "sub-word units",
         "pystoi": "STOI and ESTOI",
         "pesq": "PESQ",
-        "librosa": "nothing here needs it; baselines do",
     },
+    translate=translated,
 )
 
 add_prepare(app)

@@ -23,6 +23,8 @@ from viseme.lip2speech.text import PieceTokenizer
 
 __all__ = ["convert_file"]
 
+PUBLISHED_VOCODER: dict[str, Any] = {"iterations": 60, "momentum": 0.0, "mel_inverse": "transpose"}
+
 
 def convert_file(
     checkpoint: Path,
@@ -80,7 +82,8 @@ def convert_file(
         if lacking:
             raise CheckpointError("parts that speaking needs are missing", path=checkpoint, got=", ".join(lacking))
         model = published.model()
-        Lip2Speech(model, lips, tokenizer=tokenizer, device="cpu", record=name).save(directory, card=card)
+        speaker = Lip2Speech(model, lips, tokenizer=tokenizer, device="cpu", record=name, **PUBLISHED_VOCODER)
+        speaker.save(directory, card=card)
         return f"{layout} model of {data_name}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
     if layout == "content_recogniser":
         recogniser = convert_content_recogniser(content["asr_model_state_dict"])

@@ -232,7 +232,11 @@ def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recog
             "pesq": options.pesq,
             "voice": options.voice,
             "published_padding": options.published_padding,
-            "griffin_lim": {"iterations": speaker.iterations, "momentum": speaker.momentum},
+            "griffin_lim": {
+                "iterations": speaker.iterations,
+                "momentum": speaker.momentum,
+                "mel_inverse": speaker.mel_inverse,
+            },
             "recogniser": recogniser.name if recogniser is not None else None,
             "seed": options.seed,
             "not_scored": result.failures,

@@ -29,7 +29,7 @@ from viseme.lip2speech.items import PROMPT_COLUMNS
 from viseme.lip2speech.lips import LipInput
 from viseme.lip2speech.models import VCAGAN, MultitaskModel, build_model, model_config
 from viseme.lip2speech.models.config import ContentConfig
-from viseme.lip2speech.sound import SPECTROGRAM_GAIN, Inverter, analyse, mel_to_magnitude
+from viseme.lip2speech.sound import SPECTROGRAM_GAIN, Inverter, MelInverse, analyse, mel_to_magnitude
 from viseme.lip2speech.synthesis import Synthesis
 from viseme.lip2speech.text import load_text
 
@@ -55,7 +55,7 @@ class Lip2Speech:
         tokenizer: of the text branch, kept for `save`.
         prompt: mel (1, 80, P) of the voice that a multi-task model has where it is not told another.
         device: `auto`, `cpu`, `cuda`, ...
-        iterations, momentum: of Griffin-Lim (published: 60, 0).
+        iterations, momentum, mel_inverse: of the way back to sound; see `Inverter` (published: 60, 0, `transpose`).
         flip: whether a GAN also sees the mirrored lips, as published.
         domain: a warning that every synthesis carries.
         record: name of the published weights that these are.
@@ -69,8 +69,9 @@ class Lip2Speech:
         tokenizer: Any = None,
         prompt: Tensor | None = None,
         device: str | torch.device = "auto",
-        iterations: int = 60,
-        momentum: float = 0.0,
+        iterations: int = 32,
+        momentum: float = 0.99,
+        mel_inverse: MelInverse = "pseudo",
         flip: bool = True,
         domain: str = "",
         record: str = "",
@@ -78,12 +79,17 @@ class Lip2Speech:
         self.device = resolve_device(device)
         self.model = model.eval().to(self.device)
         self.lips, self.tokenizer, self.prompt = lips or LipInput(), tokenizer, prompt
-        self.iterations, self.momentum, self.flip = iterations, momentum, flip
+        self.iterations, self.momentum, self.mel_inverse, self.flip = iterations, momentum, mel_inverse, flip
         self.domain, self.record = domain, record
 
     @property
     def inverter(self) -> Inverter:
-        return Inverter(self.model.config.mel_spec, iterations=self.iterations, momentum=self.momentum)
+        return Inverter(
+            self.model.config.mel_spec,
+            iterations=self.iterations,
+            momentum=self.momentum,
+            mel_inverse=self.mel_inverse,
+        )
 
     # ------------------------------------------------------------------------------------------------- directories
 
@@ -130,7 +136,11 @@ class Lip2Speech:
             "package": "lip2speech",
             "model": self.model.config.to_dict(),
             "input": dataclasses.asdict(self.lips),
-            "vocoder": {"iterations": self.iterations, "momentum": self.momentum},
+            "vocoder": {
+                "iterations": self.iterations,
+                "momentum": self.momentum,
+                "mel_inverse": self.mel_inverse,
+            },
             "domain": self.domain,
             "record": self.record,
         }
@@ -314,7 +324,7 @@ class Lip2Speech:
         """Linear magnitudes (F, S) of what the network gave."""
         spec = self.model.config.mel_spec
         if linear is None:
-            return mel_to_magnitude(mel, spec)
+            return mel_to_magnitude(mel, spec, self.mel_inverse)
         if self.model.config.spectrogram == "linear":  # type: ignore[union-attr]
             return linear
         return SPECTROGRAM_GAIN * spec.compression.inverse(linear)

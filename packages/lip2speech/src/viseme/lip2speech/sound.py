@@ -5,18 +5,23 @@ S samples at 16 kHz, F linear bins, T columns.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from viseme.core.signal import GriffinLim, LogRange, MelSpec, inverse_preemphasis, peak_normalise
 
-__all__ = ["MEL_GAIN", "SPECTROGRAM_GAIN", "Inverter", "analyse", "log_spectrogram", "mel_to_magnitude"]
+__all__ = ["MEL_GAIN", "SPECTROGRAM_GAIN", "Inverter", "MelInverse", "analyse", "log_spectrogram", "mel_to_magnitude"]
 
 MEL_GAIN = 1000.0
-"""Mel to linear magnitudes is the transposed mel matrix times this, as published: not a pseudo-inverse."""
+"""Published mels become linear magnitudes by the transposed mel matrix times this."""
 
 SPECTROGRAM_GAIN = 14.0
 """The scaling of a log spectrogram to [0, 1] loses its level; this one is put back."""
+
+MelInverse = Literal["pseudo", "transpose"]
 
 _SCALE = LogRange()
 
@@ -33,9 +38,22 @@ def log_spectrogram(magnitude: Tensor) -> Tensor:
     return _SCALE((magnitude - low) / (high - low).clamp(min=torch.finfo(magnitude.dtype).tiny))
 
 
-def mel_to_magnitude(mel: Tensor, spec: MelSpec) -> Tensor:
-    """Normalised mel (..., 80, T) to linear magnitudes (..., F, T)."""
-    return MEL_GAIN * (spec.basis().to(mel).T @ spec.compression.inverse(mel))
+def mel_to_magnitude(mel: Tensor, spec: MelSpec, inverse: MelInverse = "pseudo") -> Tensor:
+    """Normalised mel (..., 80, T) to linear magnitudes (..., F, T).
+
+    Args:
+        inverse: of the mel matrix: `pseudo` (its pseudo-inverse, negative magnitudes cut), or `transpose` as published,
+            which smears bands over one another.
+    """
+    back = _inverse_basis(spec, inverse).to(mel)
+    return (back @ spec.compression.inverse(mel)).clamp(min=0)
+
+
+@lru_cache(maxsize=8)
+def _inverse_basis(spec: MelSpec, inverse: MelInverse) -> Tensor:
+    if inverse == "transpose":
+        return MEL_GAIN * spec.basis().T
+    return torch.linalg.pinv(spec.basis().double()).float()
 
 
 class Inverter:
@@ -44,17 +62,22 @@ class Inverter:
     Args:
         spec: the front-end that the mels are of.
         iterations, momentum: see `GriffinLim`; published are 60 and 0.
+        mel_inverse: see `mel_to_magnitude`; published is `transpose`.
     """
 
-    def __init__(self, spec: MelSpec, *, iterations: int = 60, momentum: float = 0.0) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: MelSpec, *, iterations: int = 32, momentum: float = 0.99, mel_inverse: MelInverse = "pseudo"
+    ) -> None:
+        self.spec, self.mel_inverse = spec, mel_inverse
         self.solver = GriffinLim(spec.n_fft, spec.hop, spec.win, iterations=iterations, momentum=momentum)
 
     def of_mel(
         self, mel: Tensor, *, phase_uniform: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """(..., 80, T) normalised mel -> (..., hop * (T - 1)) in [-1, 1]."""
-        return self.of_magnitude(mel_to_magnitude(mel, self.spec), phase_uniform=phase_uniform, generator=generator)
+        return self.of_magnitude(
+            mel_to_magnitude(mel, self.spec, self.mel_inverse), phase_uniform=phase_uniform, generator=generator
+        )
 
     def of_log_spectrogram(
         self, spectrogram: Tensor, *, phase_uniform: Tensor | None = None, generator: torch.Generator | None = None
