@@ -257,6 +257,74 @@ def infer(args: argparse.Namespace) -> None:
 
 
 @app.verb(
+    "batch",
+    "sync every line of a list of pairs",
+    arg("filelist", metavar="LIST", help="`<audio clip> <video clip>` a line, without ending, as the published lists"),
+    arg("--data_root", required=True, metavar="DIR", help="what the names are relative to"),
+    arg("--results_dir", required=True, metavar="DIR", help="folder to write <line number from 0>.mp4 to"),
+    arg("--model", required=True, metavar="DIR", help="generator: model directory or published checkpoint"),
+    arg("--face-first", action="store_true", help="lines are `<video> <audio>` with endings, as ReSyncED's"),
+    arg("--make-pairs", type=int, metavar="SEED", help="write LIST first: every .mp4 of DIR with another's sound"),
+    device=True,
+    json=True,
+    description="A line that fails is named with its reason in DIR/failures.csv and stops nothing.",
+)
+def batch(args: argparse.Namespace) -> None:
+    from viseme.core.files import write_text_atomic
+    from viseme.wav2lip.batch import random_pairs, read_pairs, sync_pairs
+    from viseme.wav2lip.pipeline import Wav2Lip
+
+    if args.make_pairs is not None:
+        root = Path(args.data_root)
+        names = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.mp4")]
+        write_text_atomic(args.filelist, "".join(f"{line}\n" for line in random_pairs(names, seed=args.make_pairs)))
+    pairs = read_pairs(args.filelist, args.data_root, order="face_audio" if args.face_first else "audio_face")
+    syncer = Wav2Lip.from_pretrained(args.model, device=args.device)
+    report = sync_pairs(
+        syncer,
+        pairs,
+        args.results_dir,
+        progress=lambda items, count: track(items, "syncing", total=count, unit="pairs"),
+    )
+    facts = {"made": len(report.made), "failed": len(report.failures)}
+    emit([_Line(facts, f"{args.results_dir}: {facts['made']} made, {facts['failed']} failed")], as_json=args.json)
+
+
+@app.verb(
+    "score",
+    "LSE-D and LSE-C of videos, by the published protocols",
+    arg("inputs", nargs="+", metavar="FILE", help="videos with sound"),
+    arg("--syncnet", required=True, metavar="FILE", help="syncnet_v2.model, or a model directory"),
+    arg("--tracks", metavar="FILE", help="sfd_face.pth: score each face track (real videos) instead of whole frames"),
+    arg("--min_track", type=int, default=100, metavar="N", help="frames that a track must exceed (default: 100)"),
+    device=True,
+    out=True,
+    json=True,
+    description="One line a file, or a face track with --tracks. LRS and LRW clips are scored on whole frames.",
+)
+def score(args: argparse.Namespace) -> int:
+    from viseme.core.errors import VisemeError
+    from viseme.wav2lip.score import FileScorer
+
+    scorer = FileScorer(args.syncnet, args.tracks, device=args.device, min_track=args.min_track)
+    failed = 0
+
+    def results() -> Iterable:
+        nonlocal failed
+        for name in args.inputs:
+            try:
+                yield from scorer(name)
+            except VisemeError as error:
+                if len(args.inputs) == 1:
+                    raise
+                failed += 1
+                print(f"wav2lip: {error}", file=sys.stderr)
+
+    emit(results(), out=args.out, as_json=args.json)
+    return 2 if failed else 0
+
+
+@app.verb(
     "convert",
     "a published checkpoint -> a model directory",
     arg("checkpoint", metavar="FILE", help="generator, expert, discriminator, S3FD (both) or SyncNet v2"),
