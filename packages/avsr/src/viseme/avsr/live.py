@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from viseme.avsr.model import Branch, Modality
+from viseme.avsr.model import AVSRModel, Branch, Modality
 from viseme.avsr.pipeline import AVSR
 from viseme.avsr.recording import FPS
 from viseme.core.data.transforms import video_eval
@@ -80,7 +80,7 @@ class LiveSession:
     def __init__(self, recogniser: AVSR, modality: Modality | None = None) -> None:
         self.recogniser, model = recogniser, recogniser.model
         self.modality = modality or model.config.modality
-        if not model.config.chunk:
+        if not isinstance(model, AVSRModel) or not model.config.chunk:
             raise ConfigError(
                 "this model reads whole recordings only",
                 expected="a model trained with model.chunk",

@@ -436,6 +436,11 @@ class AVSRModel(nn.Module):
         mask = None if seen.mask is None else seen.mask.repeat(3, 1, 1)
         return Encoded(memory, seen.lengths.repeat(3), mask)
 
+    def encode_with_ctc(self, video: Tensor | None = None, audio: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encoder output (B, T, D) and CTC log-posteriors (B, T, V); arguments as `encode`, no padding."""
+        memory_BTD = self.encode(video, audio).memory
+        return memory_BTD, self.ctc(memory_BTD)
+
     def frontend_features(self, video: Tensor | None = None, audio: Tensor | None = None) -> dict[str, Tensor]:
         """What the ResNets see and hear, (B, T, F) by modality; arguments as `encode`, no padding."""
         self._check_modalities(video is not None, audio is not None)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from viseme.avsr.data import InputConfig
+from viseme.avsr.exported import OnnxModel
 from viseme.avsr.language_model import LMConfig, check_vocabulary, language_model_of, write_beside
 from viseme.avsr.model import AVSRConfig, AVSRModel, Modality
 from viseme.avsr.recording import FPS, Asked, Recording, RecordingReader
@@ -45,7 +46,7 @@ class AVSR:
     """A recogniser, ready to use.
 
     Args:
-        model: the network; put in evaluation mode and on `device`.
+        model: the network, or an exported one; put in evaluation mode and on `device`.
         tokenizer: its units.
         inputs: how crops and sound are made ready for it.
         search: how it looks for words unless told otherwise.
@@ -58,7 +59,7 @@ class AVSR:
 
     def __init__(
         self,
-        model: AVSRModel,
+        model: AVSRModel | OnnxModel,
         tokenizer: Tokenizer,
         inputs: InputConfig | None = None,
         *,
@@ -71,8 +72,8 @@ class AVSR:
     ) -> None:
         if tokenizer.size != model.config.vocabulary:
             raise ConfigError("units do not fit the model", expected=model.config.vocabulary, got=tokenizer.size)
-        self.device = resolve_device(device)
-        self.model = model.eval().to(self.device)
+        self.device = resolve_device("cpu" if isinstance(model, OnnxModel) and device == "auto" else device)
+        self.model: Any = model.eval().to(self.device)
         self.tokenizer, self.inputs = tokenizer, inputs or InputConfig()
         self.search, self.domain, self.sha256 = search or Search(), domain, sha256
         self.record = record
@@ -113,6 +114,15 @@ class AVSR:
     @classmethod
     def _from_dir(cls, folder: ModelDir, device: str | torch.device) -> AVSR:
         config = folder.config
+        if config.get("package") == "avsr-export":
+            return cls(
+                OnnxModel(folder),
+                load_tokenizer(folder.path),
+                InputConfig(**config["input"]),
+                search=Search(**config["search"]),
+                device=device,
+                domain=config.get("domain", ""),
+            )
         if config.get("package") != "avsr":
             raise CheckpointError("not a model of viseme-avsr", path=folder.path, got=config.get("package"))
         try:
@@ -263,14 +273,14 @@ class AVSR:
         if not recordings:
             return []
         with torch.inference_mode():
-            memories = [self.encode(recording) for recording in recordings]
-            lengths_B = torch.tensor([len(memory) for memory in memories], device=self.device)
-            memory_BTD = pad_sequence(memories, batch_first=True)
-            logp_BTV = self.model.ctc(memory_BTD)
+            encoded = [self.model.encode_with_ctc(*self.network_inputs(recording)) for recording in recordings]
+            lengths_B = torch.tensor([memory.shape[1] for memory, _ in encoded], device=self.device)
+            memory_BTD = pad_sequence([memory[0] for memory, _ in encoded], batch_first=True)
+            logp_BTV = pad_sequence([logp[0] for _, logp in encoded], batch_first=True)
             found = look(self.model, memory_BTD, logp_BTV, lengths_B, search, self.language_model)
         return [
-            self._transcript(recording, best, logp_TV[: len(memory)])
-            for recording, best, memory, logp_TV in zip(recordings, found, memories, logp_BTV, strict=True)
+            self._transcript(recording, best, logp[0])
+            for recording, best, (_, logp) in zip(recordings, found, encoded, strict=True)
         ]
 
     def encode(self, recording: Recording) -> Tensor:

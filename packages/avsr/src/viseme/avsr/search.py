@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from viseme.avsr.exported import OnnxModel
 from viseme.avsr.model import AVSRModel
 from viseme.core.decoding import BeamConfig, FullScorer, beam_search, ctc_greedy
 from viseme.core.errors import ConfigError
@@ -68,7 +69,7 @@ NOTHING = Found((), -math.inf, 0.0)
 
 
 def look(
-    model: AVSRModel,
+    model: AVSRModel | OnnxModel,
     memory_BTD: Tensor,
     logp_BTV: Tensor,
     lengths_B: Tensor,

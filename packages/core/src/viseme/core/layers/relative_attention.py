@@ -21,8 +21,9 @@ __all__ = ["LegacyRelativeAttention", "RelativeAttention", "legacy_relative_shif
 def relative_shift(x_BHTR: Tensor) -> Tensor:
     """(B, H, T, 2T-1) over offsets T-1..-(T-1) -> (B, H, T, T): entry (i, j) is that of offset i - j."""
     batch, heads, frames, offsets = x_BHTR.shape
-    padded = functional.pad(x_BHTR, (1, 0)).view(batch, heads, offsets + 1, frames)
-    return padded[:, :, 1:].reshape(batch, heads, frames, offsets)[..., :frames]
+    # Row i of the padded matrix, read on into the next one, is shifted by i; the first T entries are nobody's.
+    padded = functional.pad(x_BHTR, (1, 0)).flatten(2)[..., frames:]
+    return padded.view(batch, heads, frames, offsets)[..., :frames]
 
 
 def legacy_relative_shift(x_BHTT: Tensor) -> Tensor:
