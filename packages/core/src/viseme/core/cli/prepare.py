@@ -11,6 +11,9 @@ from .progress import track
 
 __all__ = ["add_prepare"]
 
+READERS = ("folder", "lrs2", "lrs3", "lrw", "voxceleb2", "avspeech", "multivsr", "visper", "muavic", "grid")
+"""Of `viseme.core.data.corpora`, without importing it: `--help` is quick. A test compares."""
+
 VALIDATION_WORDS = (6,)
 """Of each list of the MRT: the training talkers' recordings of these are for validation."""
 
@@ -28,7 +31,7 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
         arg("store", metavar="STORE", help="folder to write; what is already there is kept"),
         arg(
             "--dataset",
-            choices=("folder", "lrs3", "nist_mrt"),
+            choices=(*READERS, "nist_mrt"),
             default="folder",
             help="layout of SOURCE (default: folder); nist_mrt: the wheel with NIST's recordings, sound alone",
         ),
@@ -44,6 +47,12 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
             metavar="NAMES",
             help=f"mouth, mouth68 (RAVEn's), lips, face; several with commas, trained on the first (default: {crops})",
         ),
+        arg(
+            "--for",
+            dest="packages",
+            metavar="PACKAGES",
+            help="instead of --crops: what these packages train on (avsr, raven, lip2speech, wav2lip; with commas)",
+        ),
         arg("--landmarks-dir", metavar="DIR", help="landmarks to use instead of detection (<id>.npz, .npy, .pkl)"),
         arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
         arg("--stride", type=int, default=8, metavar="N", help="frames between face detections (default: 8)"),
@@ -55,6 +64,15 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
             help="refuse clips whose face is seen in a smaller share of the frames (default: 0.5)",
         ),
         arg("--workers", type=int, metavar="N", help="processes (default: one per core)"),
+        arg("--shard", metavar="I/N", help="prepare only part I of N, for arrays of jobs that share STORE"),
+        arg(
+            "--executor",
+            choices=("processes", "ray"),
+            default="processes",
+            help="processes of this machine, or the Ray cluster that it belongs to (viseme-core[cluster])",
+        ),
+        arg("--max-seconds", type=float, metavar="S", help="cut longer recordings at pauses (published: 24 or 16)"),
+        arg("--sync", metavar="MODEL", help="MODULE:FACTORY[=ARGUMENT] of a model that tells sound and picture apart"),
         arg("--retry-failed", action="store_true", help="try the clips again that failed in an earlier run"),
         json=True,
         description="Finds and follows the face, crops the mouth, resamples the sound. Resumable at any moment. A clip "
@@ -65,6 +83,7 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare, then say what came of it."""
+    from viseme.core.data.corpora import reader
     from viseme.core.errors import DataError
     from viseme.core.prepare import prepare
 
@@ -73,14 +92,12 @@ def run(args: argparse.Namespace) -> None:
         raise DataError("no such file or folder", path=args.source)
     if args.dataset == "nist_mrt":
         return _sound_only(args)
-    if args.dataset == "lrs3":
-        from viseme.core.data.corpora import lrs3
-
-        source = lrs3.scan(args.source)
+    if args.dataset != "folder":
+        source = reader(args.dataset)(args.source)
     report = prepare(
         source,  # type: ignore[arg-type]
         args.store,
-        crops=args.crops,
+        crops=_crops(args.packages) if args.packages else args.crops,
         variant=args.detector,
         stride=args.stride,
         face=args.face,
@@ -88,6 +105,10 @@ def run(args: argparse.Namespace) -> None:
         min_visible=args.min_visible,
         workers=args.workers,
         retry_failed=args.retry_failed,
+        shard=args.shard,
+        executor=args.executor,
+        max_s=args.max_seconds,
+        sync=args.sync,
         progress=track,
     )
     clips, failed = len(report.manifest), len(report.failures)
@@ -100,6 +121,17 @@ def run(args: argparse.Namespace) -> None:
     print(f"look at {report.contact_sheet}: every picture should be a mouth")
     if failed:
         print(f"{failed} clips failed; {report.failures_file} says why")
+
+
+def _crops(packages: str) -> tuple[str, ...]:
+    """What the named packages train on, each crop once."""
+    from viseme.core.errors import ConfigError
+    from viseme.core.prepare import FOR
+
+    names = packages.split(",")
+    if unknown := sorted(set(names) - set(FOR)):
+        raise ConfigError("no crops are known for these packages", expected=" | ".join(FOR), got=unknown)
+    return tuple(dict.fromkeys(kind for name in names for kind in FOR[name]))
 
 
 def _sound_only(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from viseme.core.data import ManifestRow
-from viseme.core.errors import DataError, FaceError, MediaError
+from viseme.core.errors import ConfigError, DataError, FaceError, MediaError
 from viseme.core.faces import (
     LANDMARK_SUFFIXES,
     FaceMesh,
@@ -27,8 +27,9 @@ from viseme.core.faces import (
 )
 from viseme.core.media import Frame, match_length, read_audio, stream_pictures, write_audio
 from viseme.core.media.container import find_audio, find_video, is_image, open_media
-from viseme.core.prepare.crops import CropMaker, keep_points, make_crops
+from viseme.core.prepare.crops import KEPT_CORNERS, KEPT_POINTS, CropMaker, keep_points, make_crops
 from viseme.core.prepare.options import AUDIO_RATE, FPS, PrepareOptions
+from viseme.core.prepare.sync import face_clip, judge, load_estimator
 
 __all__ = ["FACE_COLUMNS", "prepare_clip", "store_path"]
 
@@ -36,6 +37,9 @@ FACE_COLUMNS = (
     "face_missing_frames",
     "longest_gap_frames",
     "note",
+    "av_offset_frames",
+    "av_confidence",
+    "av_sync",
     "mouth_path",
     "mouth68_path",
     "lips_path",
@@ -90,7 +94,9 @@ def prepare_clip(
     samples, audio = 0, ""
     if has_sound:
         audio = store_path(row.id, "audio", ".flac")
-        samples = _write_sound(sound or source, row, partial / "clip.flac", total)
+        earlier, said = (0, {}) if options.sync is None else _sync(seen, points, sound or source, row, options.sync)
+        notes |= said
+        samples = _write_sound(sound or source, row, partial / "clip.flac", total, earlier)
         if "face" in files:  # lip sync reads the sound beside the pictures
             write_audio(files["face"][0][0] / "audio.wav", read_audio(partial / "clip.flac", rate=AUDIO_RATE))
         _move(partial / "clip.flac", store / audio)
@@ -235,9 +241,26 @@ def _gaps(landmarks: list[np.ndarray | None], options: PrepareOptions) -> dict[s
     return columns | ({"longest_gap_frames": str(longest)} if longest > options.long_gap_s * FPS else {})
 
 
-def _write_sound(source: Path, row: ManifestRow, path: Path, frames: int) -> int:
-    """Sound of exactly the clip's length, as FLAC; returns the number of samples."""
-    sound = read_audio(source, rate=AUDIO_RATE, start_s=row.start_s or 0.0, end_s=row.end_s)
+def _sync(
+    frames: _Frames, points: list[np.ndarray | None], sound: Path, row: ManifestRow, model: str
+) -> tuple[int, dict[str, str]]:
+    """By how many frames the sound must be read earlier, says the sync model; and columns about it."""
+    if next(p for p in points if p is not None).shape[0] != KEPT_POINTS:
+        raise ConfigError("sync needs the face's box", hint="Let the faces be found here, or leave the sync model out.")
+    heard = read_audio(sound, rate=AUDIO_RATE, start_s=row.start_s or 0.0, end_s=row.end_s)
+    corners = [None if p is None else p[KEPT_CORNERS] for p in points]
+    return judge(load_estimator(model)(face_clip(frames.again(), corners, heard)))
+
+
+def _write_sound(source: Path, row: ManifestRow, path: Path, frames: int, earlier: int = 0) -> int:
+    """Sound of exactly the clip's length, read `earlier` frames before the picture, as FLAC; returns the number of
+    samples."""
+    shift_s = earlier / FPS
+    start_s = (row.start_s or 0.0) - shift_s
+    end_s = None if row.end_s is None else row.end_s - shift_s
+    sound = read_audio(source, rate=AUDIO_RATE, start_s=max(0.0, start_s), end_s=end_s)
+    if start_s < 0:
+        sound = replace(sound, samples=np.pad(sound.samples, (round(-start_s * AUDIO_RATE), 0)))
     samples = round(frames * AUDIO_RATE / FPS)
     write_audio(path, match_length(sound, samples))
     return samples

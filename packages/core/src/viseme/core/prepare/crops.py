@@ -34,7 +34,7 @@ from viseme.core.faces import (
 from viseme.core.media import Frame, VideoWriter, warp
 from viseme.core.prepare.options import FPS
 
-__all__ = ["FOR", "CropMaker", "keep_points", "make_crops"]
+__all__ = ["FOR", "KEPT_CORNERS", "KEPT_POINTS", "CropMaker", "keep_points", "make_crops"]
 
 FOR: dict[str, tuple[str, ...]] = {
     "avsr": ("mouth",),
@@ -54,7 +54,8 @@ the published crop takes 80 of them (Kim, Hong and Ro, "Lip to Speech Synthesis 
 2021)."""
 _FACE_MAX_PX, _JPEG_QUALITY, _SMOOTH_BOXES, _SHORT_GAP = 256, 95, 7, 12
 
-_FOUR, _SIXTY_EIGHT, _CORNERS = slice(0, 4), slice(4, 72), slice(72, 74)
+_FOUR, _SIXTY_EIGHT, KEPT_CORNERS = slice(0, 4), slice(4, 72), slice(72, 74)
+KEPT_POINTS = 74
 
 
 def keep_points(mesh: np.ndarray) -> np.ndarray:
@@ -99,7 +100,7 @@ def make_crops(
 def _chosen(points: Points, rows: slice, expected: int, kind: str) -> list[np.ndarray | None]:
     """The rows of kept points that a crop needs, or the given landmarks if they are those."""
     shape = next((p.shape for p in points if p is not None), (0, 2))
-    if shape[0] == 74:
+    if shape[0] == KEPT_POINTS:
         return [None if p is None else p[rows] for p in points]
     if shape[0] != expected:
         hint = "Leave it out, or let the faces be found here."
@@ -160,8 +161,8 @@ class _Mouth68(_Mouth):
 class _Lips(_Film):
     def __init__(self, points: Points, partial: Path, variant: CropVariant, place: Callable[[str, str], str]) -> None:
         needed = [
-            None if p is None else np.concatenate([p[3:4], p[_CORNERS]])
-            for p in _chosen(points, slice(0, 74), 74, "lips")
+            None if p is None else np.concatenate([p[3:4], p[KEPT_CORNERS]])
+            for p in _chosen(points, slice(0, KEPT_POINTS), KEPT_POINTS, "lips")
         ]
         filled = np.stack(interpolate_landmarks(needed))
         smooth = smooth_landmarks(list(filled))
@@ -187,11 +188,11 @@ class _Faces:
     """Single pictures, as lip sync reads them: frames without the face leave gaps in the numbers."""
 
     def __init__(self, points: Points, partial: Path, variant: CropVariant, place: Callable[[str, str], str]) -> None:
-        kept = _chosen(points, slice(0, 74), 74, "face")
+        kept = _chosen(points, slice(0, KEPT_POINTS), KEPT_POINTS, "face")
         seen = np.array([p is not None for p in kept])
         for start, stop in find_gaps(kept):
             seen[start:stop] = start > 0 and stop < len(kept) and stop - start <= _SHORT_GAP
-        boxes = np.stack([mesh_box(p[_CORNERS]) for p in interpolate_landmarks(kept)])
+        boxes = np.stack([mesh_box(p[KEPT_CORNERS]) for p in interpolate_landmarks(kept)])
         edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]]))).reshape(-1, 2)
         for start, stop in edges:
             boxes[start:stop] = smooth_path(boxes[start:stop], _SMOOTH_BOXES)

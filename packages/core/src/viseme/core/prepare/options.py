@@ -31,6 +31,7 @@ class PrepareOptions:
     landmarks: str | None = None
     long_gap_s: float = 1.0
     min_visible: float = 0.5
+    sync: str | None = None
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.crops) - set(_CROPS)) or not self.crops:

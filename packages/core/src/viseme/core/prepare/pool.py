@@ -12,7 +12,7 @@ from multiprocessing.context import BaseContext
 from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
 from viseme.core.prepare.worker import Job, run_job, single_threaded, start_worker
 
-__all__ = ["run_jobs"]
+__all__ = ["died", "run_jobs"]
 
 _QUEUED = 2
 """Jobs handed out per worker, so that none waits for its next."""
@@ -30,7 +30,7 @@ def run_jobs(jobs: Iterable[Job], workers: int) -> Iterator[ClipRecord]:
             job = suspects.popleft()
             left = yield from _drain(deque([job]), 1)
             if left:
-                yield _died(job)
+                yield died(job)
         else:
             suspects.extend((yield from _drain(waiting, workers)))
 
@@ -64,7 +64,8 @@ def _drain(waiting: deque[Job], workers: int) -> Generator[ClipRecord, None, lis
     return lost
 
 
-def _died(job: Job) -> ClipRecord:
+def died(job: Job) -> ClipRecord:
+    """The record of a clip on which its process died; remembered."""
     reason = "the process died on this clip (out of memory, or a decoder)"
     record = ClipRecord(job.row.id, "failed", source_mark(job.source, job.row), reason=reason)
     Journal(job.store).append(record)

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from viseme.core.data import Manifest, ManifestRow
+from viseme.core.data import Manifest, ManifestRow, cut_long
 from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.faces import CropVariant
 from viseme.core.files import write_text_atomic
@@ -19,7 +20,9 @@ from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
 from viseme.core.prepare.lists import write_face_lists, write_lip_centres
 from viseme.core.prepare.options import PrepareOptions, crop_names
 from viseme.core.prepare.pool import run_jobs
+from viseme.core.prepare.ray_pool import run_jobs_on_ray
 from viseme.core.prepare.sheet import contact_sheet
+from viseme.core.prepare.sync import load_estimator
 from viseme.core.prepare.worker import Job
 
 __all__ = ["PrepareReport", "prepare"]
@@ -67,6 +70,10 @@ def prepare(
     min_visible: float = 0.5,
     workers: int | None = None,
     retry_failed: bool = False,
+    shard: str | None = None,
+    executor: Literal["processes", "ray"] = "processes",
+    max_s: float | None = None,
+    sync: str | None = None,
     progress: Callable[..., Iterable[ClipRecord]] | None = None,
 ) -> PrepareReport:
     """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
@@ -94,6 +101,13 @@ def prepare(
         min_visible: share of the frames in which the face must be seen.
         workers: processes; all cores by default. 1 works in this process.
         retry_failed: try again what failed in an earlier run.
+        shard: `i/n`: prepare only the i-th of n parts (from 1), for arrays of jobs that share the store; each writes
+            the manifest of all that is done by then.
+        executor: `processes` of this machine, or the `ray` cluster that it belongs to (extra `cluster`).
+        max_s: cut recordings without transcript that are longer, at pauses (published: 24 and 16 s); see
+            `data.cut_long`.
+        sync: a model that estimates by how much sound and picture are apart (see `prepare.sync`): what it is sure of is
+            corrected, the rest noted in column `av_sync`.
         progress: passes records through and shows how far they are, called as `progress(records, "preparing",
             total=n)`; such as `viseme.core.cli.progress.track`.
 
@@ -111,10 +125,16 @@ def prepare(
         landmarks=None if landmarks is None else str(Path(landmarks).absolute()),
         long_gap_s=long_gap_s,
         min_visible=min_visible,
+        sync=sync,
     )
+    if sync is not None:
+        load_estimator(sync)  # here, where it stops the run, and not once a clip
     if workers is not None and workers < 1:
         raise ConfigError("workers start at 1", got=workers)
+    part, parts = _shard(shard)
     clips, store = _manifest(source), Path(out)
+    if max_s is not None:
+        clips = cut_long(clips, max_s, workers=workers)
     if not len(clips):
         raise DataError("there is nothing to prepare", path=clips.root)
     journal = _open_store(store, options)
@@ -122,8 +142,11 @@ def prepare(
     jobs = [_job(clips, row, store.absolute(), options) for row in clips]
     records = _reusable(journal, jobs, retry_failed)
     reused = sum(record.status == "done" for record in records.values())
-    todo = [job for job in jobs if job.row.id not in records]
-    results = run_jobs(todo, min(workers or _cores(), max(1, len(todo))))
+    todo = [job for job in jobs[part - 1 :: parts] if job.row.id not in records]
+    if executor == "ray":
+        results = run_jobs_on_ray(todo, workers)
+    else:
+        results = run_jobs(todo, min(workers or _cores(), max(1, len(todo))))
     for record in results if progress is None else progress(results, "preparing", total=len(todo)):
         if record.status == "stopped":
             raise _disk_full(store, record.reason)
@@ -131,9 +154,26 @@ def prepare(
         if len(records) - reused >= _HOPELESS and all(record.status == "failed" for record in records.values()):
             break
     try:
-        return _finish(clips, records, store, reused, options.crops)
+        while True:
+            report = _finish(clips, records, store, reused, options.crops)
+            if parts == 1:
+                return report
+            others = _reusable(journal, jobs, retry_failed=False)
+            if others.keys() <= records.keys():
+                return report
+            records = others | records  # another part has gone on since: the last to finish lists everything
     except OSError as error:
         raise _disk_full(store, str(error)) from error
+
+
+def _shard(shard: str | None) -> tuple[int, int]:
+    """Which part of how many."""
+    if shard is None:
+        return 1, 1
+    part, slash, parts = shard.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise ConfigError("no such shard", expected="i/n with i from 1 to n, such as 3/16", got=shard)
+    return int(part), int(parts)
 
 
 def _disk_full(store: Path, reason: str) -> VisemeError:
@@ -207,6 +247,8 @@ def _finish(
     manifest = Manifest([record.row for record in ended if record.row is not None], store)
     failures = {record.id: record.reason for record in ended if record.status == "failed"}
     _write_failures(clips, failures, store / "failures.csv")
+    if not ended:
+        raise DataError("this part of the job array has no clips", path=store)
     if not len(manifest):
         reason, times = Counter(failures.values()).most_common(1)[0]
         what = (
