@@ -57,11 +57,11 @@ def face_mask(points: np.ndarray, box: tuple[int, int, int, int], options: Blend
     mask = np.zeros((_GRID, _GRID), np.float32)
     cv2.fillConvexPoly(mask, polygon, 1.0)
     sigma = max(options.feather * _GRID / 2, 0.5)
-    mask = cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     # What the network was shown whole needs no replacing; and nothing may change at the box's very edge.
     rows = np.clip((np.arange(_GRID) / _GRID - 0.42) / 0.12, 0, 1)[:, None]
     border = np.clip(np.minimum(np.arange(_GRID), np.arange(_GRID)[::-1]) / (0.06 * _GRID), 0, 1)
-    return (mask * rows * border[None] * np.minimum(1, border[::-1, None] + (rows < 1))).astype(np.float32)
+    return (soft * rows * border[None] * np.minimum(1, border[::-1, None] + (rows < 1))).astype(np.float32)
 
 
 def blend_face(
@@ -96,7 +96,8 @@ def blend_face(
     interpolation = cv2.INTER_CUBIC if size[0] > generated.shape[1] else cv2.INTER_AREA
     large = cv2.resize(np.ascontiguousarray(generated, np.float32), size, interpolation=interpolation)
     if options.sharpen:
-        large += options.sharpen * (large - cv2.GaussianBlur(large, (0, 0), max(1.0, size[0] / generated.shape[1])))
+        blurred = cv2.GaussianBlur(large, (0, 0), max(1.0, size[0] / generated.shape[1]))
+        large = large + options.sharpen * (large - blurred)
     mask = cv2.resize(mask_small, size)[..., None] * np.float32(weight)
     mixed = part + mask * (large - part)
     out[y1:y2, x1:x2] = np.rint(mixed.clip(0, 255)).astype(np.uint8)

@@ -153,8 +153,8 @@ class S3FDDetector:
         faces = []
         for x1, y1, x2, y2, score in sorted(boxes, key=lambda b: -(b[2] - b[0]) * (b[3] - b[1])):
             places = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
-            points = np.float32([x1, y1]) + places * np.float32([x2 - x1, y2 - y1])
-            faces.append(Face(np.float32([x1, y1, x2, y2]), float(score), points))
+            points = np.array([x1, y1], np.float32) + places * np.array([x2 - x1, y2 - y1], np.float32)
+            faces.append(Face(np.array([x1, y1, x2, y2], np.float32), float(score), points))
         return faces
 
 
@@ -189,5 +189,5 @@ def detect_tracks_frame(
     boxes = detect_relative(loc[0], conf[0], priors)
     boxes = boxes[boxes[:, 4] > threshold]
     height, width = frame_rgb.shape[:2]
-    boxes[:, :4] *= np.float32([width, height, width, height])
+    boxes[:, :4] *= np.array([width, height, width, height], np.float32)
     return boxes[suppress(boxes, nms, plus_one=False)]

@@ -104,12 +104,12 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
     scorer = _syncnet(options.syncnet, device)
 
     found, failures = read_clips(data, data.test_list, "generator")
-    clips = []
-    for clip in found[: options.limit]:
+    clips: list[_Clip] = []
+    for listed in found[: options.limit]:
         try:
-            clips.append(_ready(clip, generator.config.image_size))
+            clips.append(_ready(listed, generator.config.image_size))
         except VisemeError as error:
-            failures[clip.id] = str(error)
+            failures[listed.id] = str(error)
     if len(clips) < 2:
         raise DataError("two clips or more are needed: each is driven by another's sound", path=data.test_list)
 
@@ -118,7 +118,7 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
         other = clips[(number + 1) % len(clips)]
         own_faces = _generate(generator, clip, clip.mel, offset, data.fps, device)
         other_faces = _generate(generator, clip, other.mel, offset, data.fps, device)
-        cases = {
+        cases: dict[str, tuple[np.ndarray, _Clip]] = {
             ROWS[0]: (clip.faces, clip),
             ROWS[1]: (clip.faces, other),
             ROWS[2]: (own_faces, clip),
@@ -163,7 +163,7 @@ def mouth_curve(faces_bgr: Sequence[np.ndarray]) -> np.ndarray:
         large = resize_crop(face, 192)[..., ::-1]
         frame = np.ascontiguousarray(np.pad(large, ((48, 48), (48, 48), (0, 0)), mode="edge"))
         places = np.array([(0.32, 0.38), (0.68, 0.38), (0.5, 0.58), (0.35, 0.78), (0.65, 0.78)], np.float32)
-        found = Face(np.float32([48, 48, 240, 240]), 1.0, 48 + 192 * places)
+        found = Face(np.array([48, 48, 240, 240], np.float32), 1.0, 48 + 192 * places)
         curve.append(mouth_openness(mesh(frame, found)[0]))
     return np.array(curve)
 

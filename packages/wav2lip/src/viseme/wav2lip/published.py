@@ -128,10 +128,15 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({match[1] for key in state if (match := re.match(re.escape(prefix) + r"\.(\d+)\.", key))})
 
 
+_PUBLISHED_STAGES = (0, 1, 4, 8, 11)
+
+
 def _expert(state: Mapping[str, Tensor]) -> dict[str, Any]:
     layers = _count(state, "face_encoder")
     outputs = _outputs(state, *(f"face_encoder.{i}" for i in range(layers - 3)))  # without the tail of three
     stages = [i for i in range(len(outputs)) if i == 0 or outputs[i] != outputs[i - 1]]
+    if set(stages) < set(_PUBLISHED_STAGES) and len(outputs) == 14:  # stages of equal width, told by their number
+        stages = list(_PUBLISHED_STAGES)
     config = ExpertConfig(
         frames=state["face_encoder.0.conv_block.0.weight"].shape[1] // 3,
         widths=tuple(outputs[i] for i in stages),

@@ -55,7 +55,7 @@ def expert_sample(
     return {
         "x": np.ascontiguousarray(x.reshape(-1, *x.shape[2:])),
         "mel": _window(mel_MT, start, fps),
-        "y": np.float32([positive]),
+        "y": np.array([positive], np.float32),
     }
 
 

@@ -52,7 +52,8 @@ def expert_loss(expert: SyncExpert, batch: Mapping[str, Tensor]) -> Tensor:
     """Of pairs `x` (B,3T,S/2,S), `mel` (B,1,80,16) with targets `y` (B,1); or, without targets, of groups (C,G,...) of
     windows that belong to one clip each."""
     if "y" in batch:
-        return cosine_bce(*expert(batch["mel"], batch["x"]), batch["y"])
+        audio_BD, face_BD = expert(batch["mel"], batch["x"])
+        return cosine_bce(audio_BD, face_BD, batch["y"])
     shape = batch["mel"].shape[:2]
     audio_BD, face_BD = expert(batch["mel"].flatten(0, 1), batch["x"].flatten(0, 1))
     return group_bce(audio_BD.unflatten(0, shape), face_BD.unflatten(0, shape))

@@ -188,7 +188,8 @@ class GeneratorTask(_ManualTask):
             self._show(strip(batch["x"], outcome.generated, batch["y"]))
 
     def on_validation_epoch_end(self) -> None:
-        mean = self.all_gather(torch.stack(self._validated).mean()).mean()
+        gathered: Any = self.all_gather(torch.stack(self._validated).mean())
+        mean = gathered.mean()
         self._validated = []
         threshold = self.options.sync_threshold
         if threshold is not None and float(mean) < threshold and not self.trainer.sanity_checking:
@@ -201,9 +202,10 @@ class GeneratorTask(_ManualTask):
         self.pictures.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(self.pictures / f"step{step:09d}.jpg"), picture)
         for logger in self.loggers:
-            if hasattr(logger.experiment, "add_image"):
+            writer: Any = getattr(logger, "experiment", None)
+            if hasattr(writer, "add_image"):
                 rgb = picture[..., ::-1]
-                logger.experiment.add_image("reference, input, output, target", rgb, step, dataformats="HWC")
+                writer.add_image("reference, input, output, target", rgb, step, dataformats="HWC")
 
     def configure_optimizers(self) -> Any:
         optimizers = [_adam(self.model.parameters(), self.options.generator)]

@@ -28,7 +28,14 @@ class TrackCache:
     def __init__(self, folder: str | Path, source: Source, options: SyncOptions) -> None:
         with source.path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        decided = (_VERSION, source.fps, source.still, options.face, options.smooth, options.max_gap)
+        decided: tuple[object, ...] = (
+            _VERSION,
+            source.fps,
+            source.still,
+            options.face,
+            options.smooth,
+            options.max_gap,
+        )
         decided += (options.resize_factor, options.rotate, options.crop)
         key = hashlib.sha256(f"{content} {decided}".encode()).hexdigest()[:32]
         self.path, self.frames = Path(folder) / f"{key}.npz", source.frames

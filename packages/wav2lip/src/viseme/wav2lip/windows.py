@@ -34,7 +34,8 @@ def mel_start(frame: int, fps: float = 25.0) -> int:
 
 def evaluation_starts(columns: int, fps: float) -> list[int]:
     """First columns of all whole windows, one a frame: the published evaluation scripts'."""
-    step, starts = COLUMNS_PER_SECOND / fps, []
+    step = COLUMNS_PER_SECOND / fps
+    starts: list[int] = []
     while (start := int(len(starts) * step)) + MEL_STEP <= columns:
         starts.append(start)
     return starts
