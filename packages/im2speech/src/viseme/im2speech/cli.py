@@ -93,6 +93,24 @@ def speak(args: argparse.Namespace) -> int:
 
 
 @app.verb(
+    "prepare",
+    "a corpus of images with spoken captions -> a manifest",
+    arg("source", metavar="FOLDER", help="the corpus"),
+    arg("out", metavar="MANIFEST", help="manifest to write (.csv)"),
+    arg("--dataset", choices=("published", "tuxpaint"), required=True, help="its layout"),
+    arg("--language", default="fr", metavar="NAME", help="of Tux Paint's recordings (default: fr)"),
+    description="published: SpokenCOCO, Flickr8k Audio and Karpathy's split; Flickr8k's test images are the split "
+    "test_flickr. tuxpaint: the stamps that Debian's tuxpaint-stamps-default installs. Nothing is copied.",
+)
+def prepare(args: argparse.Namespace) -> None:
+    from viseme.im2speech.data import prepare_list
+
+    manifest = prepare_list(args.source, args.out, args.dataset, language=args.language)
+    splits = {row.split: sum(other.split == row.split for other in manifest) for row in manifest}
+    print(f"{args.out}: {', '.join(f'{count} {split}' for split, count in splits.items())}")
+
+
+@app.verb(
     "units",
     "speech units of the recordings of a manifest",
     arg("source", metavar="MANIFEST", help="manifest of recordings, or a folder of published .unit files to import"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -38,6 +38,7 @@ __all__ = [
     "collate",
     "fixed_batches",
     "pixels_for",
+    "prepare_list",
     "read_list",
     "read_units",
     "typed",
@@ -112,6 +113,24 @@ def read_list(config: DataConfig, part: str) -> Manifest:
         raise ConfigError(f"no list to {part} on", expected=f"data.{part}_file")
     manifest = Manifest.read(_below(config.root_dir, name))
     return manifest.filter(split=split) if split else manifest
+
+
+def prepare_list(source: str | Path, out: str | Path, dataset: str, *, language: str = "fr") -> Manifest:
+    """Write the manifest of a corpus: `published`, or `tuxpaint` in a language.
+
+    Raises:
+        DataError: not such a corpus.
+    """
+    from viseme.core.data.corpora import spoken_captions, tuxpaint
+
+    if dataset == "tuxpaint":
+        manifest = tuxpaint.scan(source, language)
+    else:
+        rows = [row for split in ("train", "val", "test") for row in spoken_captions.scan(source, split)]
+        flickr = spoken_captions.scan(source, "test", test_data="flickr")
+        manifest = Manifest([*rows, *(replace(row, split="test_flickr") for row in flickr)], source)
+    manifest.with_root(Path(out).parent).write(out)
+    return manifest
 
 
 def _below(root: str, name: str) -> Path:
