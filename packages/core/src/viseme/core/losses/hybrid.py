@@ -12,9 +12,8 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from viseme.core.layers.ctc import CTCHead
-from viseme.core.losses.accuracy import token_accuracy
 from viseme.core.losses.ctc import linear_ctc_loss
-from viseme.core.losses.smoothed_ce import label_smoothed_ce
+from viseme.core.losses.smoothed_ce import linear_label_smoothed_ce_accuracy
 from viseme.core.losses.targets import IGNORE
 
 __all__ = ["HybridLosses", "hybrid_losses"]
@@ -72,7 +71,7 @@ def hybrid_losses(
         target_lengths_B,
         blank=blank,
     )
-    logits_BLV = output_layer(hidden_BLD)
-    loss_att = label_smoothed_ce(logits_BLV, wanted_BL, label_smoothing, IGNORE, normalize)
-    accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
+    loss_att, accuracy = linear_label_smoothed_ce_accuracy(
+        hidden_BLD, output_layer.weight, output_layer.bias, wanted_BL, label_smoothing, IGNORE, normalize
+    )
     return HybridLosses(ctc_weight * loss_ctc + (1 - ctc_weight) * loss_att, loss_ctc, loss_att, accuracy)
