@@ -26,9 +26,9 @@ def test_stamps(tmp_path: Path) -> None:
     stamp(tmp_path, "town/bus", "A bus.\nfr.utf8=Un bus.\n", picture=".svg")
     stamp(tmp_path, "town/tree", "A tree.\nes.utf8=Un árbol.\n")  # a recording without a caption
     found = scan(tmp_path, "fr")
-    assert [row.id for row in found] == ["animals/lion", "animals/lion-2"]
-    assert [row.text for row in found] == ["Un lion.", "Un autre."]
-    assert found.audio_file(found[0]).name == "lion_desc_fr.ogg" and found.file(found[0]).is_file()
+    assert [row.id for row in found] == ["animals/lion-2", "animals/lion"]
+    assert [row.text for row in found] == ["Un autre.", "Un lion."]
+    assert found.audio_file(found[1]).name == "lion_desc_fr.ogg" and found.file(found[1]).is_file()
     reasons = " ".join(reason for _, reason in found.skipped)
     assert "no picture of pixels" in reasons and "no caption in this language" in reasons
     assert [row.text for row in scan(tmp_path, "en")] == ["A lion."]
