@@ -270,6 +270,24 @@ def test_a_clip_too_long_to_hold_is_decoded_twice_to_the_same_crops(tmp_path: Pa
     assert (tmp_path / "again/mouth/clip.mp4").read_bytes() == (tmp_path / "store/mouth/clip.mp4").read_bytes()
 
 
+def test_the_report_shows_what_is_there(tmp_path: Path):
+    """Counts, reasons, distributions, and clips with crops and a plot; names are text, never markup."""
+    record(tmp_path / "a & <b>.mp4", frames(30, (3, 160, 60)))
+    record(tmp_path / "silent.mp4", frames(30, (5, 160, 60)), sound=False)
+    record(tmp_path / "nobody.mp4", frames(20))
+    report = prepare(tmp_path, tmp_path / "store", workers=1)
+    page = report.report.read_text(encoding="utf-8")
+    assert "a &amp; &lt;b&gt;" in page and "<b>.mp4" not in page and "<script" not in page and "http" not in page
+    assert "no face in any frame" in page and "<th>clips<td>2" in page and "<th>without sound<td>1" in page
+    assert page.count("data:image/jpeg") == 2 and page.count("class=wave") == 1 and page.count("class=lips") == 2
+    assert page.count("<figure>") == 4
+    row = next(row for row in report.manifest if row.id == "silent")
+    assert float(row.extra["face_px"]) == pytest.approx(115, abs=25) and abs(float(row.extra["turn"])) < 0.5
+    assert row.extra["source_fps"] == "25" and "mouth_opening" not in row.extra
+    again = prepare(tmp_path, tmp_path / "store", workers=1)
+    assert again.reused == 2 and again.report.read_text(encoding="utf-8") == page
+
+
 def test_bad_clips_are_named_and_do_not_stop_the_good_one(tmp_path: Path):
     src = tmp_path / "src"
     good = record(src / "good.mp4", frames(30, (3, 160, 60)))

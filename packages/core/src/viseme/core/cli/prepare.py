@@ -77,7 +77,7 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
         json=True,
         description="Finds and follows the face, crops the mouth, resamples the sound. Resumable at any moment. A clip "
         "that cannot be prepared is named with its reason in STORE/failures.csv and stops nothing; look at "
-        "STORE/contact_sheet.jpg before training. Exits with 2 only where nothing could be prepared.",
+        "STORE/report.html before training. Exits with 2 only where nothing could be prepared.",
     )(run)
 
 
@@ -114,11 +114,12 @@ def run(args: argparse.Namespace) -> None:
     clips, failed = len(report.manifest), len(report.failures)
     if args.json:
         paths = {"manifest": report.manifest_file, "failures": report.failures_file, "sheet": report.contact_sheet}
+        paths["report"] = report.report
         facts = {"clips": clips, "reused": report.reused, "failed": failed, "hours": report.frames / 25 / 3600}
         print(json.dumps({**facts, **{name: str(path) for name, path in paths.items()}}))
         return
     print(f"{report.store}: {clips} clips, {report.frames / 25 / 60:.1f} min ({report.reused} of them were there)")
-    print(f"look at {report.contact_sheet}: every picture should be a mouth")
+    print(f"look at {report.report}: every picture should be a mouth, or what was asked for")
     if failed:
         print(f"{failed} clips failed; {report.failures_file} says why")
 

@@ -28,12 +28,18 @@ from viseme.core.faces import (
 from viseme.core.media import Frame, match_length, read_audio, stream_pictures, write_audio
 from viseme.core.media.container import find_audio, find_video, is_image, open_media
 from viseme.core.prepare.crops import KEPT_CORNERS, KEPT_POINTS, CropMaker, keep_points, make_crops
+from viseme.core.prepare.facts import face_columns, opening_of
 from viseme.core.prepare.options import AUDIO_RATE, FPS, PrepareOptions
 from viseme.core.prepare.sync import face_clip, judge, load_estimator
 
-__all__ = ["FACE_COLUMNS", "prepare_clip", "store_path"]
+__all__ = ["FACE_COLUMNS", "OPENING", "prepare_clip", "store_path"]
 
+OPENING = "mouth_opening"
+"""Column of `prepare_clip`'s row that goes into the journal and the report, not into the manifest; see `facts`."""
 FACE_COLUMNS = (
+    "source_fps",
+    "face_px",
+    "turn",
     "face_missing_frames",
     "longest_gap_frames",
     "note",
@@ -85,11 +91,13 @@ def prepare_clip(
     Raises:
         VisemeError: it cannot be prepared; says why.
     """
-    has_sound = _check(source) or sound is not None
+    has_sound, source_fps = _check(source)
+    has_sound |= sound is not None
     seen = _Frames(source, row)
     points, notes = _given_landmarks(seen, source, row, options) if options.landmarks else _found(seen, options)
     total = len(points)
     files = _cut(seen, points, partial, row, options)
+    facts = {"source_fps": f"{source_fps:.4g}", OPENING: opening_of(points)} | face_columns(points)
     columns = {f"{kind}_path": made[0][1] for kind, made in list(files.items())[1:]}
     samples, audio = 0, ""
     if has_sound:
@@ -112,7 +120,7 @@ def prepare_clip(
         rate=AUDIO_RATE if has_sound else None,
         start_s=None,
         end_s=None,
-        extra=row.extra | columns | notes | ({} if has_sound else {"note": "no audio"}),
+        extra=row.extra | facts | columns | notes | ({} if has_sound else {"note": "no audio"}),
     )
 
 
@@ -143,12 +151,14 @@ def _placing(clip_id: str) -> Callable[[str, str], str]:
     return lambda folder, suffix: store_path(clip_id, folder, suffix)
 
 
-def _check(source: Path) -> bool:
-    """Whether there is sound in the file; raises where there is no video. Cheaper than a probe, which counts frames."""
+def _check(source: Path) -> tuple[bool, float]:
+    """Whether there is sound in the file, and the stated rate of its frames; raises where there is no video. Cheaper
+    than a probe, which counts frames."""
     with open_media(source) as container:
-        if find_video(container) is None or is_image(container):
+        video = find_video(container)
+        if video is None or is_image(container):
             raise MediaError("there is no video in this file", path=source)
-        return find_audio(container) is not None
+        return find_audio(container) is not None, float(video.average_rate or video.guessed_rate or 0)
 
 
 class _Frames:

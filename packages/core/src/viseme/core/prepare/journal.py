@@ -29,6 +29,7 @@ class ClipRecord:
         row: row of the store's manifest, if done.
         reason: why not, if failed.
         seconds: time it took.
+        opening: of the mouth, frame by frame; see `facts.opening_of`.
     """
 
     id: str
@@ -37,6 +38,7 @@ class ClipRecord:
     row: ManifestRow | None = None
     reason: str = ""
     seconds: float = 0.0
+    opening: str = ""
 
 
 def source_mark(path: Path, row: ManifestRow) -> str:

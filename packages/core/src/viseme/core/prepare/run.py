@@ -7,7 +7,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from viseme.core.prepare.lists import write_face_lists, write_lip_centres
 from viseme.core.prepare.options import PrepareOptions, crop_names
 from viseme.core.prepare.pool import run_jobs
 from viseme.core.prepare.ray_pool import run_jobs_on_ray
+from viseme.core.prepare.report import write_report
 from viseme.core.prepare.sheet import contact_sheet
 from viseme.core.prepare.sync import load_estimator
 from viseme.core.prepare.worker import Job
@@ -40,7 +41,7 @@ class PrepareReport:
         failures: id -> reason of the clips that could not be prepared; in `failures.csv` too.
         reused: clips that an earlier run had prepared.
         frames: video frames in the store; `frames / 25` seconds.
-        store, manifest_file, failures_file, contact_sheet: where things are.
+        store, manifest_file, failures_file, contact_sheet, report: where things are.
     """
 
     manifest: Manifest
@@ -50,6 +51,7 @@ class PrepareReport:
     manifest_file: Path
     failures_file: Path
     contact_sheet: Path
+    report: Path
 
     @property
     def frames(self) -> int:
@@ -79,8 +81,8 @@ def prepare(
     """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
 
     The store `out` gets `mouth/<id>.mp4` (96x96 RGB) or whatever crops are asked for, `audio/<id>.flac` (mono, 640
-    samples a frame), `manifest.csv`, `failures.csv` (id, path, reason) and `contact_sheet.jpg`. Run again, it goes on
-    where it was stopped, however it was stopped; a source file that has changed is prepared again.
+    samples a frame), `manifest.csv`, `failures.csv` (id, path, reason), `contact_sheet.jpg` and `report.html`. Run
+    again, it goes on where it was stopped, however it was stopped; a source file that has changed is prepared again.
 
     Call it under `if __name__ == "__main__":` in a script, since its workers are fresh processes.
 
@@ -132,7 +134,8 @@ def prepare(
     if workers is not None and workers < 1:
         raise ConfigError("workers start at 1", got=workers)
     part, parts = _shard(shard)
-    clips, store = _manifest(source), Path(out)
+    store = Path(out)
+    clips = _manifest(source, store)
     if max_s is not None:
         clips = cut_long(clips, max_s, workers=workers)
     if not len(clips):
@@ -155,7 +158,7 @@ def prepare(
             break
     try:
         while True:
-            report = _finish(clips, records, store, reused, options.crops)
+            report = _finish(clips, records, store, reused, options)
             if parts == 1:
                 return report
             others = _reusable(journal, jobs, retry_failed=False)
@@ -181,7 +184,7 @@ def _disk_full(store: Path, reason: str) -> VisemeError:
     return VisemeError("the disk is full or cannot be written", path=store, got=reason, hint=hint)
 
 
-def _manifest(source: Manifest | str | Path) -> Manifest:
+def _manifest(source: Manifest | str | Path, out: Path) -> Manifest:
     if isinstance(source, Manifest):
         return source
     path = Path(source)
@@ -191,7 +194,9 @@ def _manifest(source: Manifest | str | Path) -> Manifest:
         return Manifest([ManifestRow(path.stem, path.name)], path.parent)
     from viseme.core.data.corpora import folder
 
-    return folder.scan(path)
+    found, inside = folder.scan(path), out.absolute()
+    # a store below the folder of its videos is no source
+    return found.filter(lambda row: not found.file(row).absolute().is_relative_to(inside))
 
 
 def _job(clips: Manifest, row: ManifestRow, store: Path, options: PrepareOptions) -> Job:
@@ -241,7 +246,7 @@ def _relabelled(row: ManifestRow | None, now: ManifestRow) -> ManifestRow | None
 
 
 def _finish(
-    clips: Manifest, records: dict[str, ClipRecord], store: Path, reused: int, crops: Sequence[str]
+    clips: Manifest, records: dict[str, ClipRecord], store: Path, reused: int, options: PrepareOptions
 ) -> PrepareReport:
     ended = [records[row.id] for row in clips if row.id in records]
     manifest = Manifest([record.row for record in ended if record.row is not None], store)
@@ -258,11 +263,13 @@ def _finish(
         )
         raise DataError(what, path=store / "failures.csv", got=f"{reason} ({times} of {len(failures)})")
     manifest.write(store / "manifest.csv")
-    if "lips" in crops:
+    if "lips" in options.crops:
         write_lip_centres(manifest, store)
-    if "face" in crops:
+    if "face" in options.crops:
         write_face_lists(manifest, store)
     contact_sheet(manifest, store / "contact_sheet.jpg")
+    openings = {record.id: record.opening for record in ended if record.opening}
+    write_report(store / "report.html", manifest, failures, openings, asdict(options))
     return PrepareReport(
         manifest=manifest,
         failures=failures,
@@ -271,6 +278,7 @@ def _finish(
         manifest_file=store / "manifest.csv",
         failures_file=store / "failures.csv",
         contact_sheet=store / "contact_sheet.jpg",
+        report=store / "report.html",
     )
 
 

@@ -13,7 +13,7 @@ from viseme.core.errors import VisemeError
 from viseme.core.files import write_bytes_atomic
 from viseme.core.media import read_video
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "strip"]
 
 _COLUMNS = 12
 _TITLE = 18
@@ -26,7 +26,7 @@ def contact_sheet(manifest: Manifest, path: Path, *, rows: int = 40) -> None:
         DataError: the manifest is empty, or a clip of it cannot be read.
     """
     chosen = np.unique(np.linspace(0, len(manifest) - 1, min(rows, len(manifest))).round().astype(int))
-    strips = [_strip(manifest, manifest[int(index)]) for index in chosen]
+    strips = [strip(manifest, manifest[int(index)]) for index in chosen]
     width = max(strip.shape[1] for strip in strips)
     picture = np.vstack([np.pad(s, [(0, 0), (0, width - s.shape[1]), (0, 0)], constant_values=255) for s in strips])
     encoded, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
@@ -43,7 +43,8 @@ def _faces(folder: Path) -> list[np.ndarray]:
     return [cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA) for picture in pictures]
 
 
-def _strip(manifest: Manifest, row: ManifestRow) -> np.ndarray:
+def strip(manifest: Manifest, row: ManifestRow) -> np.ndarray:
+    """Twelve moments of a clip side by side, with its name above, (H, W, 3) RGB."""
     place = manifest.file(row)
     pictures = _faces(place) if place.is_dir() else list(read_video(place, fps=None).frames)
     moments = np.linspace(0, len(pictures) - 1, _COLUMNS).round().astype(int)

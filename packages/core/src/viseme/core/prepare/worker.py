@@ -19,7 +19,7 @@ import cv2
 from viseme.core.data import ManifestRow
 from viseme.core.errors import VisemeError
 from viseme.core.media import MediaWarning
-from viseme.core.prepare.clip import prepare_clip
+from viseme.core.prepare.clip import OPENING, prepare_clip
 from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
 from viseme.core.prepare.options import PrepareOptions
 
@@ -75,7 +75,9 @@ def run_job(job: Job) -> ClipRecord:
     mark, started = source_mark(job.source, job.row), time.monotonic()
     try:
         row = _prepare(job, journal)
-        record = ClipRecord(job.row.id, "done", mark, row=row, seconds=time.monotonic() - started)
+        opening = row.extra.get(OPENING, "")
+        row = replace(row, extra={name: cell for name, cell in row.extra.items() if name != OPENING})
+        record = ClipRecord(job.row.id, "done", mark, row=row, seconds=time.monotonic() - started, opening=opening)
         journal.append(record)
         return record
     except Exception as error:  # a bad clip, or a defect of ours that one clip brings out, must not stop the others
