@@ -37,7 +37,7 @@ def test_training_again_goes_on_from_the_end(command, model_dir: Path, pretraine
 
 def test_evaluate_writes_the_score_and_every_clip(command, model_dir: Path, store: Path, tmp_path: Path) -> None:
     words = command("evaluate", "tiny", store, tmp_path, f"evaluate.model={model_dir}", f"evaluate.out={tmp_path}")
-    outcome = run_command(app, [*words, "evaluate.beam_size=3", "evaluate.ctc_weight=0.3", "evaluate.penalty=0.1"])
+    outcome = run_command(app, [*words, "decode.beam_size=3", "decode.ctc_weight=0.3", "decode.penalty=0.1"])
     assert outcome.code == 0, outcome.err
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["synthetic"] is True
@@ -52,7 +52,7 @@ def test_a_language_model_takes_part(command, model_dir: Path, store: Path, tmp_
     vocabulary = load_model_dir(model_dir).config["model"]["vocabulary"]
     sizes = {"vocabulary": vocabulary, "embed": 8, "dim": 16, "heads": 2, "units": 16, "blocks": 1}
     lm = save_language_model(tmp_path / "lm", sizes, TransformerLM(**sizes).state_dict())
-    words = command("evaluate", "tiny", store, tmp_path, f"evaluate.model={model_dir}", "evaluate.lm_weight=0.3")
+    words = command("evaluate", "tiny", store, tmp_path, f"evaluate.model={model_dir}", "decode.lm_weight=0.3")
     check_user_error(app, words, "lm_weight needs a language model")
     outcome = run_command(app, [*words, f"evaluate.lm={lm}", "evaluate.limit=1"])
     assert outcome.code == 0, outcome.err

@@ -89,7 +89,7 @@ def selftrain(cfg: DictConfig) -> None:
     "evaluate",
     "word error rate over a list",
     description="Error rates with a bootstrap interval, of the model that the same configuration trained or of "
-    "evaluate.model=DIR: raven evaluate recipe=NAME data.root_dir=STORE evaluate.lm=DIR evaluate.lm_weight=0.3",
+    "evaluate.model=DIR: raven evaluate recipe=NAME data.root_dir=STORE evaluate.lm=DIR decode.lm_weight=0.3",
 )
 def evaluate(cfg: DictConfig) -> None:
     from viseme.raven.evaluate import evaluate_list

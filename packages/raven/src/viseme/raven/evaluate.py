@@ -32,7 +32,7 @@ from viseme.raven.data import DataConfig, read_list
 from viseme.raven.pipeline import RAVEn, Recording, Search
 from viseme.raven.transcript import Transcript
 
-__all__ = ["ClipResult", "Evaluation", "Score", "evaluate", "evaluate_list", "recordings"]
+__all__ = ["ClipResult", "Evaluation", "Score", "evaluate", "evaluate_list", "recordings", "search_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +153,13 @@ def _score(modality: str, results: Sequence[ClipResult], seconds: float) -> Scor
     return Score(modality, sum(errors) / sum(words), low, high, cer, len(results), sum(words), seconds)
 
 
+def search_of(cfg: DictConfig, otherwise: Search) -> Search:
+    """The search that `decode.*` asks for; what it leaves open is as in `otherwise`."""
+    return dataclasses.replace(
+        otherwise, **{str(name): value for name, value in cfg.decode.items() if value is not None}
+    )
+
+
 def evaluate_list(cfg: DictConfig) -> Evaluation:
     """What `raven evaluate` does: a configuration in; the score, `results.json` and `clips.csv` out.
 
@@ -176,9 +183,7 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
             check_disjoint(known, clips, "test", allow=cfg.allow_overlap)
     if options.limit:
         clips = clips[: options.limit]
-    names = [field.name for field in dataclasses.fields(Search)]
-    changes = {name: options[name] for name in names if name in options and options[name] is not None}
-    search = dataclasses.replace(recogniser.search, **changes)
+    search = search_of(cfg, recogniser.search)
     result = evaluate(recogniser, clips, search=search, normaliser=options.normaliser, batch=options.batch)
     provenance = collect_provenance(
         synthetic=any(row.extra.get("synthetic") for row in clips),

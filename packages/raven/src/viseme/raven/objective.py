@@ -10,25 +10,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from viseme.core.errors import ConfigError
-from viseme.core.losses import IGNORE, decoder_targets
+from viseme.core.losses import IGNORE, decoder_targets, masked_cosine
 from viseme.core.losses.hybrid import HybridLosses, hybrid_losses
 from viseme.raven.models.pretraining import PretrainConfig, Pretrained, Student
 from viseme.raven.models.recogniser import Recogniser
 
 __all__ = ["PretrainLosses", "RecognitionObjective", "masked_cosine", "pretrain_losses", "probe_losses"]
-
-
-def masked_cosine(prediction_BTD: Tensor, target_BTD: Tensor, counted_BT: Tensor) -> Tensor:
-    """Minus the mean cosine over the frames that count (RAVEn, equation 1); 0 where none does.
-
-    The mean is over the whole batch, not clip by clip.
-    """
-    cosine_BT = functional.cosine_similarity(prediction_BTD.float(), target_BTD.float(), dim=-1, eps=1e-8)
-    count = counted_BT.sum().clamp(min=1)
-    return -(cosine_BT * counted_BT).sum() / count
 
 
 class PretrainLosses(NamedTuple):

@@ -23,7 +23,7 @@ from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.files import write_text_atomic
 from viseme.raven.data import DataConfig, limited, read_list
-from viseme.raven.evaluate import transcripts
+from viseme.raven.evaluate import search_of, transcripts
 from viseme.raven.pipeline import RAVEn, Search
 from viseme.raven.train import TrainReport, train
 
@@ -141,9 +141,7 @@ def pseudo_label_list(cfg: DictConfig) -> PseudoLabels:
         rest = Manifest([row for row in every if row.id not in known], every.root)
     if not len(rest):
         raise DataError("nothing to label: every clip has a label", hint="Set selftrain.unlabelled_file.")
-    search = labeller.search
-    if options.lm and not search.lm_weight:
-        search = dataclasses.replace(search, lm_weight=cfg.decode.lm_weight)
+    search = search_of(cfg, labeller.search)
     scores = run / "pseudo_labels.csv"
     _claim(run / "labeller.json", {"labeller": labeller.sha256, "search": dataclasses.asdict(search)})
     found = pseudo_label(labeller, rest, scores, search=search, batch=options.batch)

@@ -174,7 +174,7 @@ def train(cfg: DictConfig) -> TrainReport:
             model.load_state_dict(average_states(last_epochs(run, cfg.avg_ckpts)))
         start = "scratch" if not cfg.pretrained_model_path else "a pre-trained encoder"
         card = _card(cfg, trainer, clips, model, cfg.card.description or f"A recogniser trained from {start}.")
-        search = typed(Search, cfg.decode)
+        search = Search(**{name: value for name, value in _plain(cfg.decode).items() if value is not None})
         RAVEn(model, tokenizer, data.inputs, search=search, device="cpu", domain=cfg.card.domain).save(
             directory, card=card
         )
