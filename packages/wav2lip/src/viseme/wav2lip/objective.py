@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from viseme.core.losses import cosine_bce
 from viseme.wav2lip.models.discriminator import QualityDiscriminator
 from viseme.wav2lip.models.expert import SyncExpert
 
@@ -32,15 +33,6 @@ CHANCE_LOSS = 0.6931
 def cosine_score(audio_BD: Tensor, face_BD: Tensor) -> Tensor:
     """Cosine of the embeddings, (B,)."""
     return F.cosine_similarity(audio_BD, face_BD)
-
-
-def cosine_bce(audio_BD: Tensor, face_BD: Tensor, target_B1: Tensor) -> Tensor:
-    """Binary cross entropy of the cosine, mean over the batch; logarithms are clamped at -100.
-
-    Embeddings without negative components have a cosine in [0, 1]; rounding can leave it, which is clamped here.
-    """
-    score = cosine_score(audio_BD.float(), face_BD.float()).clamp(0.0, 1.0)
-    return F.binary_cross_entropy(score[:, None], target_B1.float())
 
 
 def group_bce(audio_CGD: Tensor, face_CGD: Tensor) -> Tensor:

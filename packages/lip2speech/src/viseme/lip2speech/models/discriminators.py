@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viseme.core.layers import BasicBlock
+from viseme.core.losses import contrastive_sync_loss, cosine_sync_loss
 
-__all__ = ["Discriminator", "MelFront", "SyncDiscriminator", "contrastive_loss", "cosine_sync_loss"]
+__all__ = ["Discriminator", "MelFront", "SyncDiscriminator"]
 
 SQRT_HALF = 1 / math.sqrt(2)
 
@@ -134,21 +135,8 @@ class SyncDiscriminator(MelFront):
 
     def contrastive(self, local_BTD: Tensor, mel_B1FS: Tensor) -> Tensor:
         """The discriminator's loss (B,)."""
-        return contrastive_loss(local_BTD, self(mel_B1FS), self.temperature)
+        return contrastive_sync_loss(local_BTD, self(mel_B1FS), self.temperature)
 
     def generator_loss(self, local_BTD: Tensor, mel_B1FS: Tensor) -> Tensor:
         """The generator's loss (B,)."""
         return cosine_sync_loss(local_BTD, self(mel_B1FS))
-
-
-def contrastive_loss(local_BTD: Tensor, audio_BTD: Tensor, temperature: float = 1.0) -> Tensor:
-    """Which frame of the clip was it? Asked from both sides (equation 6): (B,)."""
-    similarity_BTT = F.normalize(local_BTD, dim=-1) @ F.normalize(audio_BTD, dim=-1).transpose(1, 2) / temperature
-    over_audio = similarity_BTT.log_softmax(2).diagonal(dim1=1, dim2=2).mean(1)
-    over_video = similarity_BTT.log_softmax(1).diagonal(dim1=1, dim2=2).mean(1)
-    return -(over_audio + over_video) / 2
-
-
-def cosine_sync_loss(local_BTD: Tensor, audio_BTD: Tensor) -> Tensor:
-    """5 - mean |cos| over frames (equation 7 with its published offset): (B,)."""
-    return 5 - F.cosine_similarity(local_BTD, audio_BTD, dim=-1).abs().mean(1)
