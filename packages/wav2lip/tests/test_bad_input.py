@@ -136,7 +136,9 @@ def test_any_sound_format(model: Path, talking: Path, tmp_path: Path, shape: dic
     assert probe(tmp_path / "o.mp4").rate == shape["rate"]  # the sound itself stays as good as it was
 
 
-@pytest.mark.parametrize(("loop", "frames"), [("pingpong", 50), ("loop", 50), ("hold", 50), ("stop", 12)])
+@pytest.mark.parametrize(
+    ("loop", "frames"), [("pingpong", 50), ("loop", 50), ("hold", 50), ("stop", 12), ("spread", 50)]
+)
 def test_sound_longer_than_the_video(model: Path, talking: Path, tmp_path: Path, loop: str, frames: int) -> None:
     write_video(tmp_path / "short.mp4", Video(read_video(talking).frames[:12], 25.0))
     path = write_sound(tmp_path / "long.wav", duration_s=2.0)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from viseme.core.media import write_video
 from viseme.core.signal import WAV2LIP_MEL
+from viseme.core.types import Video
 from viseme.wav2lip import synthesis
 from viseme.wav2lip.blend import BlendOptions, blend_face, face_mask, seam_gradient
 from viseme.wav2lip.boxes import box_jitter, smooth_path
 from viseme.wav2lip.geometry import smooth_boxes
 from viseme.wav2lip.metrics import correlation, roc_auc
 from viseme.wav2lip.silence import speech_weights
-from viseme.wav2lip.source import prefetched, source_index
+from viseme.wav2lip.source import open_source, prefetched, source_index
 from viseme.wav2lip.windows import MEL_STEP, cut_windows, frame_starts
 
 # ----------------------------------------------------------------------------------------------------- boxes
@@ -134,6 +138,7 @@ def test_short_pauses_are_speech_and_silence_is_silence() -> None:
         ("loop", [0, 1, 2, 3, 0, 1, 2, 3, 0]),
         ("hold", [0, 1, 2, 3, 3, 3, 3, 3, 3]),
         ("stop", [0, 1, 2, 3]),
+        ("spread", [0, 0, 0, 1, 1, 2, 2, 3, 3]),
     ],
 )
 def test_loops(loop: str, expected: list[int]) -> None:
@@ -195,3 +200,16 @@ def test_measures() -> None:
     assert roc_auc(np.ones(4), np.array([0, 1, 0, 1])) == 0.5
     assert correlation(np.arange(5), 3 - 2 * np.arange(5)) == pytest.approx(-1)
     assert correlation(np.ones(5), np.arange(5)) == 0
+
+
+def test_frames_come_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
+    """Each frame's grey level is its number, whatever the way through the video."""
+    levels = np.arange(14) * 16 + 16
+    video = Video(np.broadcast_to(levels[:, None, None, None], (14, 32, 32, 3)).astype(np.uint8), 25.0)
+    write_video(tmp_path / "count.mp4", video, crf=0)
+    source = open_source(tmp_path / "count.mp4")
+    assert (source.frames, source.fps, source.still) == (14, 25.0, False)
+    for loop in ("pingpong", "loop", "hold", "stop", "spread"):
+        index = source_index(14, 40, loop)  # type: ignore[arg-type]
+        seen = [round((float(frame.mean()) - 16) / 16) for frame in source.shown(index)]
+        assert seen == index, loop

@@ -13,7 +13,7 @@ import torch
 
 from viseme.core.errors import DataError
 from viseme.core.layers.syncnet import SyncNetV2
-from viseme.core.media import read_audio, read_video, write_video
+from viseme.core.media import probe, read_audio, read_video, write_video
 from viseme.core.testing.commands import check_user_error, run_command
 from viseme.core.types import Audio, Video
 from viseme.wav2lip import score
@@ -108,3 +108,14 @@ def test_batch_names_what_failed_and_goes_on(model_dir: Path, short: Path, tmp_p
     assert report == {"made": 1, "failed": 2}  # `bad` is a face once and a sound once
     assert "bad.mp4" in (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8")
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 1
+
+
+def test_published_sizes_of_real_videos(model_dir: Path, talking: Path, tmp_path: Path) -> None:
+    """A face of about 110 pixels in a frame of 128 is to come near 50: divided by 2."""
+    (tmp_path / "list.txt").write_text(f"{talking} {talking}\n")
+    command = ["batch", tmp_path / "list.txt", "--data_root", "/", "--results_dir", tmp_path / "out", "--face-first"]
+    sizes = ["--face_res", 50, "--min_frame_res", 60, "--max_frame_res", 720, "--tts"]
+    outcome = run_command(app, [*command, *sizes, "--model", model_dir, "--device", "cpu"])
+    assert outcome.code == 0, outcome.err
+    info = probe(tmp_path / "out" / "0.mp4")
+    assert (info.width, info.height) == (64, 64)

@@ -134,7 +134,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--speaker", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
     arg(
         "--loop",
-        choices=("pingpong", "loop", "hold", "stop"),
+        choices=("pingpong", "loop", "hold", "stop", "spread"),
         default="pingpong",
         help="what a video does that is shorter than the sound (default: pingpong)",
     ),
@@ -264,6 +264,12 @@ def infer(args: argparse.Namespace) -> None:
     arg("--results_dir", required=True, metavar="DIR", help="folder to write <line number from 0>.mp4 to"),
     arg("--model", required=True, metavar="DIR", help="generator: model directory or published checkpoint"),
     arg("--face-first", action="store_true", help="lines are `<video> <audio>` with endings, as ReSyncED's"),
+    arg(
+        "--tts", action="store_true", help="slow a video down that is shorter than its sound, as the published tts mode"
+    ),
+    arg("--face_res", type=int, metavar="PX", help="scale frames down, as published, until faces come near this (180)"),
+    arg("--min_frame_res", type=int, default=480, metavar="PX", help="but not below this short side (default: 480)"),
+    arg("--max_frame_res", type=int, default=720, metavar="PX", help="and in any case down to this one (default: 720)"),
     arg("--make-pairs", type=int, metavar="SEED", help="write LIST first: every .mp4 of DIR with another's sound"),
     device=True,
     json=True,
@@ -272,18 +278,19 @@ def infer(args: argparse.Namespace) -> None:
 def batch(args: argparse.Namespace) -> None:
     from viseme.core.files import write_text_atomic
     from viseme.wav2lip.batch import random_pairs, read_pairs, sync_pairs
-    from viseme.wav2lip.pipeline import Wav2Lip
+    from viseme.wav2lip.pipeline import SyncOptions, Wav2Lip
 
     if args.make_pairs is not None:
         root = Path(args.data_root)
         names = [path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.mp4")]
         write_text_atomic(args.filelist, "".join(f"{line}\n" for line in random_pairs(names, seed=args.make_pairs)))
     pairs = read_pairs(args.filelist, args.data_root, order="face_audio" if args.face_first else "audio_face")
-    syncer = Wav2Lip.from_pretrained(args.model, device=args.device)
+    sizes = (args.face_res, args.min_frame_res, args.max_frame_res) if args.face_res else None
     report = sync_pairs(
-        syncer,
+        Wav2Lip.from_pretrained(args.model, device=args.device),
         pairs,
         args.results_dir,
+        SyncOptions(loop="spread" if args.tts else "pingpong", sizes=sizes),
         progress=lambda items, count: track(items, "syncing", total=count, unit="pairs"),
     )
     facts = {"made": len(report.made), "failed": len(report.failures)}

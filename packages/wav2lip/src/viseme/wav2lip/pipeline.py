@@ -26,7 +26,7 @@ import torch
 from viseme.core import __version__
 from viseme.core.device import resolve_device
 from viseme.core.errors import ConfigError, FaceError, MediaError
-from viseme.core.faces import FaceTracker, choose_track
+from viseme.core.faces import FaceTracker, YuNet, choose_track
 from viseme.core.media import VideoWriter, mux, probe, read_audio
 from viseme.core.signal import WAV2LIP_MEL
 from viseme.core.types import Audio
@@ -35,6 +35,7 @@ from viseme.wav2lip.boxes import FacePath, face_path, keep_points
 from viseme.wav2lip.fast import fused
 from viseme.wav2lip.geometry import apply_frame_options, face_inputs
 from viseme.wav2lip.models import Wav2LipGenerator
+from viseme.wav2lip.real_video import limit_resolution, rescaled_size
 from viseme.wav2lip.silence import speech_weights
 from viseme.wav2lip.source import Loop, Source, open_source, prefetched, source_index
 from viseme.wav2lip.synthesis import generate_faces, spectrogram
@@ -61,6 +62,8 @@ class SyncOptions:
         static: a video's first frame only.
         pads: pixels added to the face's box at its top, bottom, left and right.
         box: top, bottom, left, right of the face in every frame, instead of looking for it; the whole box is replaced.
+        sizes: scale a video by its first frame as the published evaluation does: pixels that a face should have, the
+            least and the largest short side of the frame (180, 480, 720).
         resize_factor, rotate, crop: what is done to a video's frames first (see `geometry.apply_frame_options`).
         smooth: frames of the centred smoothing of boxes; 0 for none.
         blend: how faces are put back.
@@ -81,6 +84,7 @@ class SyncOptions:
     resize_factor: int = 1
     rotate: bool = False
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
+    sizes: tuple[int, int, int] | None = None
     smooth: int = 7
     blend: BlendOptions = field(default_factory=BlendOptions)
     silence_gate: bool = True
@@ -214,9 +218,11 @@ class Wav2Lip:
             samples, sound, notes = _read_sound(Path(audio))
         source = open_source(face, still_fps=options.fps, static=options.static)
         if not source.info.image:  # as published, none of these apply to still pictures
-            transform = partial(
+            transform: Callable[[np.ndarray], np.ndarray] = partial(
                 apply_frame_options, resize_factor=options.resize_factor, rotate=options.rotate, crop=options.crop
             )
+            if options.sizes is not None:
+                transform = _scaled(next(source.each()), options.sizes)
             source = dataclasses.replace(source, transform=transform)
         wanted = max(1, int(np.ceil(len(samples) * source.fps / RATE - 1e-6)))
         source = dataclasses.replace(source, frames=min(source.frames, wanted))
@@ -452,6 +458,17 @@ def _read_sound(path: Path) -> tuple[np.ndarray, Audio | Path, list[str]]:
     if info.truncated:
         notes.append("the sound is cut short: used as far as it goes")
     return samples, heard, notes
+
+
+def _scaled(first: np.ndarray, sizes: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """What brings frames to the size that the published evaluation on real videos has them at."""
+    face_res, min_frame_res, max_frame_res = sizes
+    height, width = limit_resolution(*first.shape[:2], max_frame_res)
+    faces = YuNet()(cv2.resize(first, (width, height)))
+    if faces:
+        x1, y1, x2, y2 = (int(value) for value in faces[0].box_xyxy)
+        height, width = rescaled_size(height, width, (x1, y1, x2, y2), face_res, min_frame_res)
+    return lambda frame: cv2.resize(frame, (width, height))
 
 
 def _padded(box: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Frames of the picture to be synced, as many as the sound needs, in constant memory.
 
-A video that is shorter than the sound is played again, to and fro, held, or the sound is cut.
+A video that is shorter than the sound is played again, to and fro, held, slowed down, or the sound is cut.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 
 from viseme.core.errors import ConfigError, MediaError
 from viseme.core.media import MediaInfo, probe, stream_frames
+from viseme.wav2lip.real_video import spread_frames
 
 __all__ = ["Loop", "Source", "open_source", "prefetched", "source_index"]
 
-Loop = Literal["pingpong", "loop", "hold", "stop"]
+Loop = Literal["pingpong", "loop", "hold", "stop", "spread"]
 T = TypeVar("T")
 
 _REVERSED_S = 2.0  # a video is played backwards in pieces of this length
@@ -76,18 +77,21 @@ class Source:
         """The frames of an order made by `source_index`: runs forwards and backwards, and repetitions."""
         start = 0
         while start < len(index):
-            step = index[start + 1] - index[start] if start + 1 < len(index) else 1
+            backwards = start + 1 < len(index) and index[start + 1] < index[start]
             stop = start + 1
-            while stop < len(index) and index[stop] - index[stop - 1] == step:
+            while stop < len(index) and (index[stop] - index[stop - 1]) in ((-1,) if backwards else (0, 1)):
                 stop += 1
             run = index[start:stop]
-            if step == 0:
-                frame = next(self._part(run[0], run[0] + 1))
-                yield from (frame for _ in run)
-            elif step > 0:
-                yield from self._part(run[0], run[-1] + 1)
-            else:
+            if backwards:
                 yield from self._backwards(run[0], run[-1])
+            else:
+                parts, place, frame = self._part(run[0], run[-1] + 1), run[0] - 1, None
+                for wanted in run:
+                    if wanted > place:
+                        place, frame = wanted, next(parts, frame)
+                    if frame is None:
+                        return
+                    yield frame
             start = stop
 
     def _part(self, start: int, stop: int) -> Iterator[np.ndarray]:
@@ -144,7 +148,8 @@ def open_source(path: str | Path, *, still_fps: float = 25.0, static: bool = Fal
 def source_index(frames: int, wanted: int, loop: Loop = "pingpong") -> list[int]:
     """Source frame of each output frame.
 
-    `pingpong` plays to and fro, `loop` starts again, `hold` keeps the last frame, `stop` ends with the video.
+    `pingpong` plays to and fro, `loop` starts again, `hold` keeps the last frame, `stop` ends with the video, `spread`
+    slows it down until it is as long as the sound.
     """
     if loop not in get_args(Loop):
         raise ConfigError("no such way to go on", expected=" or ".join(get_args(Loop)), got=loop)
@@ -152,6 +157,8 @@ def source_index(frames: int, wanted: int, loop: Loop = "pingpong") -> list[int]
         return list(range(wanted)) if frames > 1 else [0] * wanted
     if loop == "stop":
         return list(range(frames))
+    if loop == "spread":
+        return spread_frames(frames, wanted)
     if loop == "hold":
         return [min(k, frames - 1) for k in range(wanted)]
     if loop == "loop":

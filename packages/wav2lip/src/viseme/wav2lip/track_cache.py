@@ -36,7 +36,7 @@ class TrackCache:
             options.smooth,
             options.max_gap,
         )
-        decided += (options.resize_factor, options.rotate, options.crop)
+        decided += (options.resize_factor, options.rotate, options.crop, options.sizes)
         key = hashlib.sha256(f"{content} {decided}".encode()).hexdigest()[:32]
         self.path, self.frames = Path(folder) / f"{key}.npz", source.frames
 
