@@ -61,6 +61,14 @@ def test_model_directory(model_dir: Path, scenes: Path) -> None:
     assert "SYNTHETIC" in (model_dir / "card.md").read_text()
 
 
+def test_tensorboard_has_pictures_and_sound(model_dir: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(model_dir.parent / "tensorboard")).Reload().Tags()
+    assert any(tag.startswith("picture/") for tag in events["images"])
+    assert {"loss_val", "uer_val"} <= set(events["scalars"])
+
+
 def test_evaluate_units(model_dir: Path, scenes: Path, tmp_path: Path) -> None:
     command = ["evaluate", "recipe=tiny", f"data.root_dir={scenes}", f"evaluate.model={model_dir}"]
     command += [f"evaluate.out={tmp_path}", f"evaluate.units={scenes.parent / 'exp' / 'demo_units' / 'model'}"]
@@ -137,6 +145,25 @@ def test_freezing_the_image_side() -> None:
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen and all("image_encoder" in name or "visual_projection" in name for name in frozen)
     assert {name for name, _ in model.named_parameters() if "image_encoder" in name} <= frozen
+
+
+def test_image_tokens_on_disk(scenes: Path, tmp_path: Path) -> None:
+    """Training on stored image tokens is training on the pictures."""
+    more = ["model=tiny_codes", "trainer.max_epochs=1"]
+    for name, extra in (("pictures", []), ("tokens", [f"data.codes_file={tmp_path / 'c.safetensors'}"])):
+        command = ["train", "recipe=tiny", *options(scenes, tmp_path, *more, f"exp_name={name}", *extra)]
+        outcome = run_command(app, command)
+        assert outcome.code == 0, outcome.err
+        if name == "pictures":
+            model = tmp_path / name / "model"
+            outcome = run_command(
+                app, ["codes", scenes / "manifest.csv", "--model", model, "--out", tmp_path / "c.safetensors"]
+            )
+            assert outcome.code == 0, outcome.err
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("pictures", "tokens"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    check_user_error(app, [*command, "model.codes=3"], "larger codebook")
+    check_user_error(app, [*command, "model=tiny"], "image codes")
 
 
 def test_wrong_options(scenes: Path, tmp_path: Path) -> None:

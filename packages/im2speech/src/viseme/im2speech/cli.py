@@ -141,6 +141,29 @@ def units(args: argparse.Namespace) -> int:
 
 
 @app.verb(
+    "codes",
+    "image tokens of the pictures of a manifest",
+    arg("source", metavar="MANIFEST", help="manifest of pictures"),
+    arg("--model", required=True, metavar="DIR", help="model directory of a captioner of image codes"),
+    arg("--out", required=True, metavar="FILE", help="file to write (.safetensors)"),
+    arg("--batch", type=int, default=8, metavar="N", help="pictures tokenised together (default: 8)"),
+    device=True,
+    description="Two kilobytes a picture; training reads them with data.codes_file=FILE.",
+)
+def codes(args: argparse.Namespace) -> int:
+    from viseme.core.data import Manifest
+    from viseme.im2speech.codes import write_codes
+    from viseme.im2speech.pipeline import Im2Speech
+
+    model = Im2Speech.from_pretrained(args.model, device=args.device)
+    failures = write_codes(model, Manifest.read(args.source), Path(args.out), batch=args.batch)
+    for name, reason in failures.items():
+        print(f"im2speech: {name}: {reason}", file=sys.stderr)
+    print(f"{args.out}: written, {len(failures)} pictures failed")
+    return 2 if failures else 0
+
+
+@app.verb(
     "convert",
     "published checkpoints -> model directories",
     arg("checkpoint", metavar="FILE", help="captioner, vocoder (g_*), or HuBERT checkpoint"),

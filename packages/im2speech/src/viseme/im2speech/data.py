@@ -64,6 +64,7 @@ class DataConfig:
         batch_size: captions of a batch.
         num_workers: processes that read.
         cache_images: keep scaled images in memory.
+        codes_file: image tokens below `root_dir` (`im2speech codes`), instead of pictures.
     """
 
     root_dir: str = "."
@@ -79,6 +80,7 @@ class DataConfig:
     batch_size: int = 16
     num_workers: int = 5
     cache_images: bool = False
+    codes_file: str | None = None
 
 
 def typed(kind: type[T], cfg: Any) -> T:
@@ -111,7 +113,7 @@ def read_list(config: DataConfig, part: str) -> Manifest:
     name = getattr(config, f"{part}_file")
     if not name:
         raise ConfigError(f"no list to {part} on", expected=f"data.{part}_file")
-    manifest = Manifest.read(_below(config.root_dir, name))
+    manifest = Manifest.read(below(config.root_dir, name))
     return manifest.filter(split=split) if split else manifest
 
 
@@ -133,7 +135,8 @@ def prepare_list(source: str | Path, out: str | Path, dataset: str, *, language:
     return manifest
 
 
-def _below(root: str, name: str) -> Path:
+def below(root: str, name: str) -> Path:
+    """A file as it is named, or below a folder."""
     return Path(name) if Path(name).is_file() else Path(root) / name
 
 
@@ -182,7 +185,7 @@ def units_of(manifest: Manifest, config: DataConfig) -> Callable[[ManifestRow], 
         CheckpointError: an unreadable unit file.
     """
     if config.units_file:
-        path = _below(config.root_dir, config.units_file)
+        path = below(config.root_dir, config.units_file)
         book = read_units(path)
 
         def from_book(row: ManifestRow) -> Sequence[int]:
@@ -259,6 +262,7 @@ class CaptionDataset(Dataset):
         tokens: numbering of units.
         max_tokens: longer captions are left out, as published.
         cache: keep prepared images.
+        codes: image tokens by picture, instead of the pictures themselves.
 
     Raises:
         DataError: no caption is left.
@@ -275,8 +279,9 @@ class CaptionDataset(Dataset):
         *,
         max_tokens: int = 1024,
         cache: bool = False,
+        codes: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.manifest, self.prepare = manifest, prepare
+        self.manifest, self.prepare, self.codes = manifest, prepare, codes
         self.targets: list[list[int]] = []
         self.rows: list[int] = []
         self.skipped: dict[str, str] = {}
@@ -309,7 +314,12 @@ class CaptionDataset(Dataset):
 
         Raises:
             MediaError: it cannot be read.
+            DataError: no image tokens of it.
         """
+        if self.codes is not None:
+            if row.path not in self.codes:
+                raise DataError("a picture without image tokens", got=row.path, hint="im2speech codes makes them.")
+            return self.codes[row.path]
         if self._cache is not None and row.path in self._cache:
             return self._cache[row.path]
         image = self.prepare(read_image(self.manifest.file(row)))

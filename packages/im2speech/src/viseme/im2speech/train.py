@@ -19,11 +19,13 @@ from viseme.core.errors import CheckpointError, ConfigError, DataError, VisemeEr
 from viseme.core.layers.hifigan import UnitVocoder, UnitVocoderConfig, plain_weights
 from viseme.core.media import read_audio
 from viseme.core.training import build_trainer, fit, seed_everything
+from viseme.im2speech.codes import read_codes
 from viseme.im2speech.data import (
     RATE,
     CaptionDataset,
     DataConfig,
     SegmentDataset,
+    below,
     collate,
     fixed_batches,
     pixels_for,
@@ -36,6 +38,7 @@ from viseme.im2speech.initial import initialise
 from viseme.im2speech.model import Captioner, CaptionerConfig
 from viseme.im2speech.pipeline import Im2Speech, plain
 from viseme.im2speech.published import convert_hubert
+from viseme.im2speech.samples import SpokenSamples
 from viseme.im2speech.task import CaptionTask, OptimConfig
 from viseme.im2speech.units import (
     CepstralFeatures,
@@ -118,6 +121,12 @@ def train_captioner(cfg: DictConfig) -> TrainReport:
     initialise(model, cfg)
     prepare = pixels_for(config.image, config.image_size)
 
+    codes = None
+    if data.codes_file:
+        if config.image != "codes":
+            raise ConfigError("data.codes_file is for captioners of image codes", got=config.image)
+        codes = read_codes(below(data.root_dir, data.codes_file), config.codes)
+
     def dataset(manifest: Manifest) -> CaptionDataset:
         return CaptionDataset(
             manifest,
@@ -126,11 +135,12 @@ def train_captioner(cfg: DictConfig) -> TrainReport:
             config.tokens,
             max_tokens=config.max_tokens,
             cache=data.cache_images,
+            codes=codes,
         )
 
     items = dataset(captions)
     task = CaptionTask(model, optim)
-    trainer = build_trainer(cfg.trainer, run)
+    trainer = build_trainer(cfg.trainer, run, callbacks=[SpokenSamples(vocoder)])
     options = {"workers": data.num_workers, "rank": trainer.global_rank, "world_size": trainer.world_size}
     fit(
         trainer,
