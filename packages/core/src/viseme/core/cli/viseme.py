@@ -7,6 +7,7 @@ import json
 import sys
 
 from .app import App, arg
+from .label import add_label
 from .prepare import add_prepare
 from .store import add_store
 
@@ -72,6 +73,7 @@ def scenes(args: argparse.Namespace) -> None:
 
 add_prepare(app)
 add_store(app)
+add_label(app)
 
 
 def main(argv: list[str] | None = None) -> int:

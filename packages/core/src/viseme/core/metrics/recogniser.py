@@ -10,7 +10,9 @@ it, and show what it makes of the reference speech beside it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +20,25 @@ import torch
 
 from viseme.core.errors import ConfigError, DependencyError
 
-__all__ = ["RATE", "Recogniser", "load_recogniser"]
+__all__ = ["RATE", "Heard", "Recogniser", "hear", "load_recogniser"]
 
 RATE = 16000
 MIN_SAMPLES = 16000  # shorter recordings are padded with silence, in this one place
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard in a recording.
+
+    Attributes:
+        text: as the recogniser writes it (case and punctuation too, where it has them).
+        confidence: probability of a unit of it, on (geometric) average; None where the recogniser gives none.
+        language: two letters; empty where it does not tell languages apart.
+    """
+
+    text: str
+    confidence: float | None = None
+    language: str = ""
 
 
 class Recogniser(Protocol):
@@ -46,10 +63,22 @@ def load_recogniser(spec: str, *, device: str = "cpu") -> Recogniser:
         DependencyError: its package is not installed.
     """
     kind, _, name = spec.partition(":")
-    kinds = {"avsr": _Avsr, "transformers": _TransformersCTC, "whisper": _Whisper}
+    kinds: dict[str, Callable[[str, str], Recogniser]] = {
+        "avsr": _Avsr,
+        "transformers": _TransformersCTC,
+        "whisper": _Whisper,
+    }
     if kind not in kinds or not name:
         raise ConfigError("no such recogniser", expected="avsr:DIR | transformers:NAME | whisper:NAME", got=spec)
     return kinds[kind](name, device)
+
+
+def hear(recogniser: Recogniser, recordings: Sequence[np.ndarray]) -> list[Heard]:
+    """What a recogniser hears, with confidence and language where it knows them (a method `hear`)."""
+    known = getattr(recogniser, "hear", None)
+    if known is not None:
+        return list(known(recordings))
+    return [Heard(text) for text in recogniser(recordings)]
 
 
 def _padded(samples: np.ndarray) -> np.ndarray:
@@ -75,6 +104,10 @@ class _Avsr:
         self._recording = pipeline.Recording
         self.name = f"avsr {self._model.sha256[:8]}"
 
+    def hear(self, recordings: Sequence[np.ndarray]) -> list[Heard]:
+        clips = [self._recording(None, _padded(samples)) for samples in recordings]
+        return [Heard(found.text, found.confidence) for found in self._model.recognise(clips)]
+
     def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
         clips = [self._recording(None, _padded(samples)) for samples in recordings]
         return [found.text.lower() for found in self._model.recognise(clips)]
@@ -95,13 +128,18 @@ class _TransformersCTC:
         self._device = device
 
     @torch.no_grad()
-    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
-        texts = []
+    def hear(self, recordings: Sequence[np.ndarray]) -> list[Heard]:
+        found = []
         for samples in recordings:  # one at a time, as published: group norms make padding audible
             inputs = self._processor(_padded(samples), sampling_rate=RATE, return_tensors="pt").to(self._device)
-            ids = self._model(**inputs).logits.argmax(-1)
-            texts.append(self._processor.batch_decode(ids)[0].lower())
-        return texts
+            best, ids = self._model(**inputs).logits.log_softmax(-1).max(-1)
+            spoken = ids != self._model.config.pad_token_id  # the blank is sure of itself in any silence
+            sure = float(best[spoken].mean().exp()) if bool(spoken.any()) else 0.0
+            found.append(Heard(self._processor.batch_decode(ids)[0], sure))
+        return found
+
+    def __call__(self, recordings: Sequence[np.ndarray]) -> list[str]:
+        return [heard.text.lower() for heard in self.hear(recordings)]
 
 
 class _Whisper:
@@ -117,3 +155,14 @@ class _Whisper:
             segments, _ = self._model.transcribe(_padded(samples), language="en", beam_size=5, temperature=0.0)
             texts.append(" ".join(segment.text.strip() for segment in segments).lower())
         return texts
+
+    def hear(self, recordings: Sequence[np.ndarray]) -> list[Heard]:
+        found = []
+        for samples in recordings:
+            lazy, info = self._model.transcribe(_padded(samples), beam_size=5, temperature=0.0)
+            segments = list(lazy)
+            lengths = [len(segment.tokens) for segment in segments]
+            mean = sum(s.avg_logprob * n for s, n in zip(segments, lengths)) / max(1, sum(lengths))
+            text = " ".join(segment.text.strip() for segment in segments)
+            found.append(Heard(text, math.exp(mean) if segments else 0.0, info.language))
+        return found
