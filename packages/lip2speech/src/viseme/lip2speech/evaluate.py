@@ -6,8 +6,10 @@ Every clip's speech comes from the pipeline.
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,8 @@ from viseme.lip2speech.sound import analyse, log_spectrogram
 __all__ = ["Evaluation", "Row", "evaluate_split", "table"]
 
 GENERATED, REAL, CHANCE = "generated", "real, same vocoder", "chance: another clip"
-_log = logging.getLogger(__name__)
+MANY = 300
+"""Scores from which on processes are worth their start."""
 
 
 @dataclass(frozen=True)
@@ -179,47 +182,70 @@ def _vocoded(speaker: Lip2Speech, reference: torch.Tensor, seed: int) -> np.ndar
 def _score(
     heard: list[_Heard], failures: dict[str, str], recogniser: Recogniser | None, options: DictConfig
 ) -> Evaluation:
-    convention: PesqConvention = options.pesq
     step = max(1, len(heard) // 2)
     kinds = {
         GENERATED: [clip.generated for clip in heard],
         REAL: [clip.vocoded for clip in heard],
         CHANCE: [heard[(i + step) % len(heard)].generated for i in range(len(heard))],
     }
-    texts = {kind: recogniser(sounds) for kind, sounds in kinds.items()} if recogniser is not None else {}
     rows, figures = [], []
-    for kind, sounds in kinds.items():
-        scores: list[SpeechScores] = []
+    scored = _scores([clip.reference for clip in heard], list(kinds.values()), options.pesq, options.workers)
+    for (kind, sounds), found in zip(kinds.items(), scored):
+        texts = recogniser(sounds) if recogniser is not None else []
         errors = words = 0
-        for index, (clip, sound) in enumerate(zip(heard, sounds)):
-            found: dict[str, Any] = {"id": clip.row.id, "speech": kind}
-            try:
-                scores.append(speech_scores(clip.reference, sound, pesq_convention=convention))
-                found |= asdict(scores[-1])
-            except DataError as error:
-                failures[clip.row.id] = str(error)
+        scores: list[SpeechScores] = []
+        for index, (clip, score) in enumerate(zip(heard, found)):
+            figure: dict[str, Any] = {"id": clip.row.id, "speech": kind}
+            if isinstance(score, SpeechScores):
+                scores.append(score)
+                figure |= asdict(score)
+            else:
+                failures[clip.row.id] = score
             if texts and clip.row.text:
-                said = normalise(clip.row.text, options.normaliser)
-                understood = normalise(texts[kind][index], options.normaliser)
+                said, understood = (normalise(x, options.normaliser) for x in (clip.row.text, texts[index]))
                 counted = count_errors(said.split(), understood.split())
                 errors, words = errors + counted.errors, words + counted.length
-                found |= {"text": said, "understood": understood, "errors": counted.errors, "words": counted.length}
-            figures.append(found)
+                figure |= {"text": said, "understood": understood, "errors": counted.errors, "words": counted.length}
+            figures.append(figure)
         if not scores:
             raise DataError("no clip could be scored", got=next(iter(failures.values())))
-        opinions = [score.pesq for score in scores if score.pesq is not None]
-        rows.append(
-            Row(
-                kind,
-                float(np.mean([score.stoi for score in scores])),
-                float(np.mean([score.estoi for score in scores])),
-                float(np.mean(opinions)) if opinions else None,
-                errors / words if words else None,
-                len(scores),
-                len(opinions),
-            )
-        )
+        rows.append(_mean(kind, scores, errors / words if words else None))
     return Evaluation(rows, figures, failures, any(clip.row.extra.get("synthetic") for clip in heard))
+
+
+def _mean(kind: str, scores: list[SpeechScores], wer: float | None) -> Row:
+    opinions = [score.pesq for score in scores if score.pesq is not None]
+    return Row(
+        kind,
+        float(np.mean([score.stoi for score in scores])),
+        float(np.mean([score.estoi for score in scores])),
+        float(np.mean(opinions)) if opinions else None,
+        wer,
+        len(scores),
+        len(opinions),
+    )
+
+
+def _scores(
+    references: list[np.ndarray], kinds: list[list[np.ndarray]], convention: PesqConvention, workers: int | None
+) -> list[list[SpeechScores | str]]:
+    """Scores of each clip of each kind, or why there are none; over processes where there are many clips."""
+    jobs = [(reference, sound, convention) for sounds in kinds for reference, sound in zip(references, sounds)]
+    count = (os.cpu_count() or 1) if workers is None else workers
+    if count > 1 and len(jobs) >= MANY:
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(_score_one, jobs, chunksize=16))
+    else:
+        found = [_score_one(job) for job in jobs]
+    return [found[start : start + len(references)] for start in range(0, len(found), len(references))]
+
+
+def _score_one(job: tuple[np.ndarray, np.ndarray, PesqConvention]) -> SpeechScores | str:
+    reference, sound, convention = job
+    try:
+        return speech_scores(reference, sound, pesq_convention=convention)
+    except DataError as error:
+        return str(error)
 
 
 def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recogniser | None, cfg: DictConfig) -> None:
