@@ -16,7 +16,8 @@ from viseme.core.testing.commands import check_user_error, run_command
 from viseme.core.training import History
 from viseme.core.types import Audio, Video
 from viseme.wav2lip.cli import app
-from viseme.wav2lip.pipeline import PROVENANCE, SyncOptions, Wav2Lip
+from viseme.wav2lip.options import SyncOptions
+from viseme.wav2lip.pipeline import PROVENANCE, Wav2Lip
 from viseme.wav2lip.train import ALARM_STEPS
 from viseme.wav2lip.weights import load_network
 

@@ -14,7 +14,8 @@ from viseme.core import __version__
 if TYPE_CHECKING:
     from viseme.wav2lip.blend import BlendOptions
     from viseme.wav2lip.models import GeneratorConfig, SyncExpert, Wav2LipGenerator
-    from viseme.wav2lip.pipeline import SyncedVideo, SyncOptions, Wav2Lip
+    from viseme.wav2lip.options import SyncedVideo, SyncOptions
+    from viseme.wav2lip.pipeline import Wav2Lip
 
 __all__ = [
     "BlendOptions",
@@ -32,8 +33,8 @@ _HOME = {
     "BlendOptions": "blend",
     "GeneratorConfig": "models",
     "SyncExpert": "models",
-    "SyncOptions": "pipeline",
-    "SyncedVideo": "pipeline",
+    "SyncOptions": "options",
+    "SyncedVideo": "options",
     "Wav2Lip": "pipeline",
     "Wav2LipGenerator": "models",
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from viseme.core.errors import DataError, VisemeError
 from viseme.core.files import write_text_atomic
-from viseme.wav2lip.pipeline import SyncedVideo, SyncOptions, Wav2Lip
+from viseme.wav2lip.options import SyncedVideo, SyncOptions
+from viseme.wav2lip.pipeline import Wav2Lip
 
 __all__ = ["BatchReport", "Pair", "random_pairs", "read_pairs", "sync_pairs"]
 

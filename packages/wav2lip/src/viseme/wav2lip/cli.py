@@ -167,7 +167,7 @@ def sync(args: argparse.Namespace) -> None:
 
 def _options(args: argparse.Namespace) -> Any:
     from viseme.wav2lip.blend import BlendOptions
-    from viseme.wav2lip.pipeline import SyncOptions
+    from viseme.wav2lip.options import SyncOptions
 
     blend = BlendOptions(mask=not args.box_paste, match_colour=not args.no_colour_match, sharpen=args.sharpen)
     return SyncOptions(
@@ -238,7 +238,8 @@ def infer(args: argparse.Namespace) -> None:
             [_Line({"path": str(path), "frames": frames}, f"{path}: {frames} frames, as published")], as_json=args.json
         )
         return
-    from viseme.wav2lip.pipeline import SyncOptions, Wav2Lip
+    from viseme.wav2lip.options import SyncOptions
+    from viseme.wav2lip.pipeline import Wav2Lip
 
     options = SyncOptions(
         fps=args.fps,
@@ -278,7 +279,8 @@ def infer(args: argparse.Namespace) -> None:
 def batch(args: argparse.Namespace) -> None:
     from viseme.core.files import write_text_atomic
     from viseme.wav2lip.batch import random_pairs, read_pairs, sync_pairs
-    from viseme.wav2lip.pipeline import SyncOptions, Wav2Lip
+    from viseme.wav2lip.options import SyncOptions
+    from viseme.wav2lip.pipeline import Wav2Lip
 
     if args.make_pairs is not None:
         root = Path(args.data_root)

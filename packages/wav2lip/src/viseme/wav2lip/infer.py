@@ -16,7 +16,8 @@ from viseme.core.media import VideoWriter, mux, probe, read_audio, stream_frames
 from viseme.wav2lip.detection import S3FDDetector
 from viseme.wav2lip.geometry import apply_frame_options, batched, coords_of, face_inputs, paste
 from viseme.wav2lip.models import S3FD, Wav2LipGenerator
-from viseme.wav2lip.pipeline import PROVENANCE, RATE
+from viseme.wav2lip.pipeline import PROVENANCE
+from viseme.wav2lip.sound import RATE
 from viseme.wav2lip.synthesis import generate_faces, spectrogram
 from viseme.wav2lip.weights import load_network
 from viseme.wav2lip.windows import MelWindows, frame_index, inference_starts

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,109 +23,30 @@ import torch
 
 from viseme.core import __version__
 from viseme.core.device import resolve_device
-from viseme.core.errors import ConfigError, FaceError, MediaError
+from viseme.core.errors import FaceError, MediaError
 from viseme.core.faces import FaceTracker, YuNet, choose_track
-from viseme.core.media import VideoWriter, mux, probe, read_audio
+from viseme.core.media import VideoWriter, mux
 from viseme.core.signal import WAV2LIP_MEL
 from viseme.core.types import Audio
-from viseme.wav2lip.blend import BlendOptions, blend_face, clip_box
+from viseme.wav2lip.blend import blend_face, clip_box
 from viseme.wav2lip.boxes import FacePath, face_path, keep_points
 from viseme.wav2lip.fast import fused
 from viseme.wav2lip.geometry import apply_frame_options, face_inputs
 from viseme.wav2lip.models import Wav2LipGenerator
+from viseme.wav2lip.options import SyncedVideo, SyncOptions
 from viseme.wav2lip.real_video import limit_resolution, rescaled_size
 from viseme.wav2lip.silence import speech_weights
-from viseme.wav2lip.source import Loop, Source, open_source, prefetched, source_index
+from viseme.wav2lip.sound import RATE, Clock, check_output, read_sound
+from viseme.wav2lip.source import Source, open_source, prefetched, source_index
 from viseme.wav2lip.synthesis import generate_faces, spectrogram
 from viseme.wav2lip.track_cache import TrackCache
 from viseme.wav2lip.weights import load_network
 from viseme.wav2lip.windows import MelWindows, frame_starts
 
-__all__ = ["SyncOptions", "SyncedVideo", "Wav2Lip"]
+__all__ = ["PROVENANCE", "Wav2Lip"]
 
-RATE = 16000
 PROVENANCE = "AI-generated: lips synthesised by viseme-wav2lip"
 _OPEN = 0.06  # lips further apart than this share of the distance between the eyes are not at rest
-
-
-@dataclass(frozen=True)
-class SyncOptions:
-    """How a face is synced.
-
-    Attributes:
-        face: which face of several, from 1, most prominent first.
-        loop: what a video does that is shorter than the sound: `pingpong`, `loop`, `hold`, or `stop` (which cuts
-            the sound).
-        fps: of the output, for a still picture.
-        static: a video's first frame only.
-        pads: pixels added to the face's box at its top, bottom, left and right.
-        box: top, bottom, left, right of the face in every frame, instead of looking for it; the whole box is replaced.
-        sizes: scale a video by its first frame as the published evaluation does: pixels that a face should have, the
-            least and the largest short side of the frame (180, 480, 720).
-        resize_factor, rotate, crop: what is done to a video's frames first (see `geometry.apply_frame_options`).
-        smooth: frames of the centred smoothing of boxes; 0 for none.
-        blend: how faces are put back.
-        silence_gate: where nobody speaks, show the source's mouth, if that is at rest.
-        audio_offset_ms: positive: lips later than the sound.
-        batch_size: frames that the generator makes at once.
-        max_gap: frames for which a lost face is interpolated.
-        label: write `AI-generated` visibly into a corner.
-        crf: x264's quality; 18 cannot be told from the source.
-    """
-
-    face: int | None = None
-    loop: Loop = "pingpong"
-    fps: float = 25.0
-    static: bool = False
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    box: tuple[int, int, int, int] | None = None
-    resize_factor: int = 1
-    rotate: bool = False
-    crop: tuple[int, int, int, int] = (0, -1, 0, -1)
-    sizes: tuple[int, int, int] | None = None
-    smooth: int = 7
-    blend: BlendOptions = field(default_factory=BlendOptions)
-    silence_gate: bool = True
-    audio_offset_ms: float = 0.0
-    batch_size: int = 8
-    max_gap: int = 12
-    label: bool = False
-    crf: int = 18
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or not self.fps > 0 or self.max_gap < 0 or self.smooth < 0 or self.resize_factor < 1:
-            raise ConfigError("sizes and rates are positive, smoothing and gaps not negative", got=self)
-        if self.box is not None and not (0 <= self.box[0] < self.box[1] and 0 <= self.box[2] < self.box[3]):
-            raise ConfigError("a box is top bottom left right in pixels", got=self.box)
-
-
-@dataclass(frozen=True)
-class SyncedVideo:
-    """What `Wav2Lip.sync` made.
-
-    Attributes:
-        path: of the video.
-        frames, fps, duration_s: its length.
-        synced: frames with a generated mouth.
-        passed: (first, last) output frames that were passed through, because no face was seen there.
-        faces: how many there were.
-        seconds: spent in `tracking`, `generating`, `blending`, `decoding`, `encoding`, `sound`, and in all (`total`).
-        notes: what a user should know.
-    """
-
-    path: Path
-    frames: int
-    fps: float
-    duration_s: float
-    synced: int
-    passed: tuple[tuple[int, int], ...]
-    faces: int
-    seconds: dict[str, float]
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        made = dataclasses.asdict(self)
-        return {**made, "path": str(self.path), "passed": [list(span) for span in self.passed]}
 
 
 @dataclass(eq=False)
@@ -211,11 +130,11 @@ class Wav2Lip:
             FaceError: no face in any frame, or not the one asked for.
         """
         options = options or SyncOptions()
-        out, clock = Path(out), _Clock()
-        _check_output(out)
+        out, clock = Path(out), Clock()
+        check_output(out)
         show = progress or (lambda items, what, count: items)
         with clock("sound"):
-            samples, sound, notes = _read_sound(Path(audio))
+            samples, sound, notes = read_sound(Path(audio))
         source = open_source(face, still_fps=options.fps, static=options.static)
         if not source.info.image:  # as published, none of these apply to still pictures
             transform: Callable[[np.ndarray], np.ndarray] = partial(
@@ -304,7 +223,7 @@ class Wav2Lip:
         samples: np.ndarray,
         out: Path,
         options: SyncOptions,
-        clock: _Clock,
+        clock: Clock,
         show: Callable,
     ) -> tuple[int, tuple[tuple[int, int], ...]]:
         """The second pass; returns how many frames were synced and which spans were not."""
@@ -338,7 +257,7 @@ class Wav2Lip:
         return len(index) - len(unsynced), _spans(unsynced)
 
     def _frames(
-        self, source: Source, path: FacePath, index: list[int], options: SyncOptions, clock: _Clock
+        self, source: Source, path: FacePath, index: list[int], options: SyncOptions, clock: Clock
     ) -> Iterator[_Job]:
         """Decoded frames with their boxes, made ahead by another thread."""
         last = None
@@ -359,7 +278,7 @@ class Wav2Lip:
         windows: MelWindows,
         gate: np.ndarray,
         options: SyncOptions,
-        clock: _Clock,
+        clock: Clock,
     ) -> Iterator[_Job]:
         """The frames in order, with generated mouths where there are faces; a batch and what lies between is held."""
         waiting: list[_Job] = []
@@ -377,7 +296,7 @@ class Wav2Lip:
         windows: MelWindows,
         gate: np.ndarray,
         options: SyncOptions,
-        clock: _Clock,
+        clock: Clock,
     ) -> list[_Job]:
         chosen = [job for job in jobs if job.box is not None and gate[job.number] > 0]
         if chosen:
@@ -397,67 +316,6 @@ class Wav2Lip:
         model = f"sha256 {self.sha256[:16]}" if self.sha256 else "not from a file"
         note = " SYNTHETIC training data." if self.synthetic else ""
         return {"comment": f"{PROVENANCE} {__version__}; model {model}.{note}", "description": PROVENANCE}
-
-
-class _Clock:
-    """Seconds by name."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._sums: dict[str, float] = {}
-        self._name, self._since = "", 0.0
-
-    def __call__(self, name: str) -> _Clock:
-        self._name = name
-        return self
-
-    def __enter__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._sums[self._name] = self._sums.get(self._name, 0.0) + time.perf_counter() - self._since
-
-    def seconds(self) -> dict[str, float]:
-        return {**{k: round(v, 3) for k, v in self._sums.items()}, "total": round(time.perf_counter() - self._start, 3)}
-
-
-def _check_output(out: Path) -> None:
-    """What can be known before minutes of work: the ending, and that the folder can be written to."""
-    if out.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
-        raise MediaError(
-            "unknown video format", path=out, expected=".mp4, .m4v, .mov or .mkv", got=out.suffix or "none"
-        )
-    if out.is_dir():
-        raise MediaError("is a folder", path=out, expected="a file to write")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise MediaError("cannot be written", path=out, got=error.strerror or str(error)) from error
-
-
-def _read_sound(path: Path) -> tuple[np.ndarray, Audio | Path, list[str]]:
-    """16 kHz samples, what to hear in the result (the file itself, where that is sound), and what to say about them."""
-    info = probe(path)
-    if not info.has_audio:
-        raise MediaError("has no sound", path=path, expected="a file with speech")
-    samples = read_audio(path, rate=RATE).samples
-    if len(samples) < RATE // 50:
-        raise MediaError(
-            "the sound is too short", path=path, expected="at least 0.02 s", got=f"{len(samples) / RATE:.3f} s"
-        )
-    notes: list[str] = []
-    heard: Audio | Path = path
-    if not bool(np.isfinite(samples).all()):
-        samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
-        notes.append("samples that are not numbers were taken as silence")
-        heard = Audio(samples, RATE)
-    if float(np.abs(samples).max()) < 1e-4:
-        notes.append("the sound is silent")
-    if info.truncated:
-        notes.append("the sound is cut short: used as far as it goes")
-    return samples, heard, notes
 
 
 def _scaled(first: np.ndarray, sizes: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:

@@ -14,7 +14,7 @@ from viseme.core.files import write_bytes_atomic
 from viseme.wav2lip.boxes import FacePath
 
 if TYPE_CHECKING:
-    from viseme.wav2lip.pipeline import SyncOptions
+    from viseme.wav2lip.options import SyncOptions
     from viseme.wav2lip.source import Source
 
 __all__ = ["TrackCache"]
