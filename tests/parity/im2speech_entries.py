@@ -4,7 +4,8 @@ lengths, answers that count only where a margin is wide enough."""
 from __future__ import annotations
 
 import json
-from functools import cache
+import re
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,28 @@ def recipes() -> Any:
     return harness.load_module(_folder_of("inputs.py") / "inputs.py")
 
 
+@lru_cache(maxsize=1)
+def _plain(path: Path) -> dict[str, np.ndarray]:
+    """The fill of a key list with its constants and ties, which takes seconds at full size; not to be written to."""
+    return recipes().weights(path)
+
+
 def weights(entry: dict, keys: str) -> dict[str, torch.Tensor]:
-    """The weights of one key list after its steps; constants and tied entries included."""
-    stored = None
-    if entry["file"].endswith(".npz"):
-        with np.load(harness.folder(SYSTEM) / entry["file"]) as arrays:
-            stored = dict(arrays)
+    """The weights of one key list after its steps; constants and tied entries included. Not to be written to."""
     name = f"{keys}.keys.json"
-    filled = recipes().weights(_folder_of(name) / name, entry["weights"][keys], stored)
-    return {key: torch.from_numpy(np.array(value)) for key, value in filled.items()}
+    filled = dict(_plain(_folder_of(name) / name))
+    for step in entry["weights"][keys]:
+        if "stored" in step:
+            with np.load(harness.folder(SYSTEM) / entry["file"]) as arrays:
+                value = filled[step["key"]].copy()
+                value[slice(*step.get("rows", (None,)))] = arrays[step["stored"]]
+            filled[step["key"]] = value
+            continue
+        scale, offset = np.float32(step.get("scale", 1)), np.float32(step.get("offset", 0))
+        for key in filled:
+            if re.fullmatch(step["match"], key):
+                filled[key] = np.asarray(offset + scale * filled[key], dtype="float32")
+    return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in filled.items()}
 
 
 def pointer(entry: dict, path: str) -> Any:

@@ -12,7 +12,7 @@ from im2speech_entries import SYSTEM, Check, given, tensors, weights
 from torch.nn import functional as F
 
 from viseme.im2speech.decoding import GenerationConfig, generate
-from viseme.im2speech.model import Captioner
+from viseme.im2speech.model import Captioner, CaptionerConfig
 from viseme.im2speech.objective import caption_loss
 from viseme.im2speech.published import convert_captioner
 from viseme.im2speech.vitvq import sincos_table
@@ -20,32 +20,31 @@ from viseme.im2speech.vitvq import sincos_table
 pytestmark = pytest.mark.heavy
 
 
-@lru_cache(maxsize=1)
-def _built(keys: str, codebook: bytes | None, shape: tuple[int, ...]) -> Captioner:
-    entry = next(p.values[1] for p in harness.entries(SYSTEM, *KINDS) if p.values[1]["keys"] == [keys])
-    book = None if codebook is None else torch.frombuffer(bytearray(codebook), dtype=torch.float32).view(shape)
-    published = convert_captioner(weights({**entry, "weights": {keys: []}}, keys), book)
-    with torch.device("meta"):
-        model = Captioner(published.config)
-    model.load_state_dict(published.state, assign=True)
-    model.tie()
-    model.model.git.embeddings.position_ids = torch.arange(published.config.max_tokens)[None]
-    if published.config.image == "pixels":
-        vision = model.model.git.image_encoder.vision_model.embeddings
-        vision.position_ids = torch.arange(vision.num_positions)[None]
-    return model.eval()
-
-
 KINDS = ("im_sp_teacher", "im_sp_generate", "im_unit_teacher", "im_unit_generate")
 
 
+@lru_cache(maxsize=1)
+def _empty(config: CaptionerConfig) -> Captioner:
+    """A captioner of this geometry, without the seconds that drawing its weights would take."""
+    with torch.device("meta"):
+        model = Captioner(config)
+    model.to_empty(device="cpu")
+    model.tie()
+    git = model.model.git
+    for part in (git, git.image_encoder.vision_model):  # tables that no checkpoint holds
+        if hasattr(getattr(part, "embeddings", None), "position_ids"):
+            table = part.embeddings.position_ids
+            table.copy_(torch.arange(table.shape[1])[None])
+    return model.eval()
+
+
 def captioner(entry: dict) -> Captioner:
-    """The entry's captioner; full-size, so one is kept, and the steps of an entry are laid over it."""
+    """The entry's captioner, loaded anew; full-size, so that one is kept."""
     (keys,) = entry["keys"]
     book = given(entry).get("codebook")
-    model = _built(keys, None if book is None else book.tobytes(), () if book is None else book.shape)
-    state = convert_captioner(weights(entry, keys), None if book is None else torch.from_numpy(book)).state
-    model.load_state_dict(state)
+    published = convert_captioner(weights(entry, keys), None if book is None else torch.from_numpy(book))
+    model = _empty(published.config)
+    model.load_state_dict(published.state)
     model.zero_grad()
     return model
 
