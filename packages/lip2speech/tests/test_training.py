@@ -183,3 +183,39 @@ def test_grid_speakers(tmp_path: Path) -> None:
         assert [row.speaker for row in grid_manifest(tmp_path, "unseen", split)] == [speaker]
     with pytest.raises(DataError, match="overlap_train"):
         grid_manifest(tmp_path, "overlap", "train", tmp_path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("system", ["vca", "multitask"])
+def test_lrs_layout_trains_and_is_evaluated(system: str, embedded_corpus: Path, tmp_path: Path) -> None:
+    """From face videos, lip centres and lists as the releases bring them."""
+    pytest.importorskip("pystoi")
+    pytest.importorskip("pesq")
+    lists = tmp_path / "lists"
+    (lists / "LRS3_crop").mkdir(parents=True)
+    names = {split: [] for split in ("train", "val", "test")}
+    for path in sorted(embedded_corpus.rglob("*.mp4")):
+        folder, speaker = path.parts[-3:-1]
+        with (lists / "LRS3_crop" / f"preprocess_{folder}.txt").open("a") as file:
+            file.write(f"{speaker}/{path.name}:" + "/".join(["64/84"] * 100) + "\n")
+        split = {"trainval": "train"}.get(folder, folder)
+        names[split].append(f"{folder}/{speaker}/{path.stem}")
+    for split, found in names.items():
+        (lists / f"lrs3_unseen_{split}.txt").write_text("\n".join(found))
+    common = [f"recipe={system}_lrs3", f"model={system}_tiny", "trainer=cpu", f"checkpoint_dir={tmp_path / 'run'}"]
+    common += ["--data", str(embedded_corpus), f"data.lists={lists}", "data.units=chars", "data.size=48"]
+    more = [
+        "--window_size",
+        "20",
+        "--batch_size",
+        "4",
+        "--workers",
+        "0",
+        "trainer.max_steps=2",
+        "trainer.progress=false",
+    ]
+    outcome = run_command(app, ["train", *common, *more])
+    assert outcome.code == 0, outcome.err
+    outcome = run_command(app, ["evaluate", *common, "evaluate.limit=2", "evaluate.published_padding=true"])
+    assert outcome.code == 0, outcome.err
+    assert "generated" in outcome.out
