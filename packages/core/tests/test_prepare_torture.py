@@ -133,7 +133,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nobody.mp4": (plain(20, ()), "no face in any frame"),
     "sound alone.mp4": (lambda p: clips.write_clip(p, frames=None), "no video"),
     "hardly seen.mp4": (lambda p: clips.write_clip(p, frames=np.concatenate([scene(9, ONE), scene(40)])), "too rarely"),
-    "header lost.mp4": (lambda p: clips.truncate(clips.write_clip(p, frames=scene(9, ONE)), p, 0.01), "no video in this file"),
+    "header lost.mp4": (lambda p: clips.truncate(clips.write_clip(p, frames=scene(9, ONE)), p, 0.01), "no video"),
 }
 
 

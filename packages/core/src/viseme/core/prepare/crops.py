@@ -60,9 +60,9 @@ KEPT_POINTS = 74
 
 def keep_points(mesh: np.ndarray) -> np.ndarray:
     """What the crops need of FaceMesh landmarks (468, 2): the four points, the 68, and the corners of the mesh's
-    bounding box, (74, 2) float64."""
-    corners = np.stack([mesh[:, :2].min(0), mesh[:, :2].max(0)]).astype(np.float64)
-    return np.concatenate([landmarks4(mesh), landmarks68(mesh), corners])
+    bounding box, (74, 2) float32: half a kilobyte a frame is what a long video costs in memory."""
+    corners = np.stack([mesh[:, :2].min(0), mesh[:, :2].max(0)])
+    return np.concatenate([landmarks4(mesh), landmarks68(mesh), corners]).astype(np.float32)
 
 
 Points = Sequence[np.ndarray | None]
