@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from viseme.core.faces import MESH_68, FaceTrack, find_gaps
+from viseme.core import faces
+from viseme.core.faces import MESH_68, FaceTrack, find_gaps, smooth_path
 
 __all__ = ["FacePath", "JAW", "MOUTH", "box_jitter", "face_path", "keep_points", "mesh_box", "smooth_path"]
 
@@ -19,8 +20,6 @@ __all__ = ["FacePath", "JAW", "MOUTH", "box_jitter", "face_path", "keep_points",
 JAW = slice(0, 17)
 MOUTH = slice(48, 60)
 _POINTS = np.array(MESH_68)
-
-_MARGIN = 0.04  # share of the mesh's height: the published detector's boxes end a little below the chin
 
 
 def keep_points(mesh: np.ndarray) -> np.ndarray:
@@ -31,8 +30,7 @@ def keep_points(mesh: np.ndarray) -> np.ndarray:
 
 def mesh_box(points: np.ndarray) -> np.ndarray:
     """The face box of kept points (70, 2): the mesh's bounding box and a little below the chin."""
-    (x1, y1), (x2, y2) = points[-2:]
-    return np.array([x1, y1, x2, y2 + _MARGIN * (y2 - y1)], np.float64)
+    return faces.mesh_box(points[-2:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +46,6 @@ class FacePath:
     boxes: np.ndarray
     points: np.ndarray
     seen: np.ndarray
-
-
-def _triangle(window: int) -> np.ndarray:
-    half = window // 2
-    weights = half + 1 - np.abs(np.arange(-half, half + 1))
-    return weights / weights.sum()
-
-
-def smooth_path(values: np.ndarray, window: int) -> np.ndarray:
-    """A centred, weighted mean over `window` frames of (T, ...): no lag. The ends are mirrored through their values, so
-    that steady motion is left as it is."""
-    if window < 2 or len(values) < 3:
-        return values
-    half = min(window // 2, len(values) - 1)
-    before = 2 * values[:1] - values[half:0:-1]
-    after = 2 * values[-1:] - values[-2 : -2 - half : -1]
-    padded = np.concatenate((before, values, after))
-    weights = _triangle(2 * half + 1)
-    return sum(weight * padded[k : k + len(values)] for k, weight in enumerate(weights))
 
 
 def face_path(
