@@ -111,8 +111,8 @@ class RecognitionTransform:
                 audio = audio_train(samples, generator, noise=self.noise, snrs_db=self.snrs_db, mask_window=window)
             else:
                 audio = audio_eval(samples, noise=self.noise, snr_db=self.snr_db, generator=generator)
-        frames = len(video) if video is not None else len(audio) // SAMPLES_PER_FRAME if audio is not None else 0
-        return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64), self._path(row, frames))
+        length = len(video) if video is not None else len(audio) // SAMPLES_PER_FRAME if audio is not None else 0
+        return RecognitionItem(video, audio, torch.tensor(targets, dtype=torch.int64), self._path(row, length))
 
     def _path(self, row: ManifestRow, frames: int) -> Tensor:
         words = parse_word_times(row.extra.get(WORD_TIMES, ""))
