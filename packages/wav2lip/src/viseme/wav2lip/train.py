@@ -159,7 +159,9 @@ def _run(
 ) -> TrainReport:
     run = Path(cfg.exp_dir) / cfg.exp_name / kind
     clips, validation, left_out = _lists(cfg, data, kind)
-    trainer = build_trainer(trainer_cfg, run, callbacks=[alarm] if trainer_cfg.alarm else [])
+    partial = getattr(task, "discriminator", None) is not None
+    callbacks = [alarm] if trainer_cfg.alarm else []
+    trainer = build_trainer(trainer_cfg, run, callbacks=callbacks, partial_backward=partial)
     model: Any = task.model
     size: int = model.config.image_size
     common: dict[str, Any] = {"size": size, "seed": trainer_cfg.seed}

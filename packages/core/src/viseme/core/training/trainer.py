@@ -27,7 +27,11 @@ PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
 
 
 def build_trainer(
-    cfg: TrainerConfig | DictConfig, run_dir: str | Path, *, callbacks: Sequence[Callback] = ()
+    cfg: TrainerConfig | DictConfig,
+    run_dir: str | Path,
+    *,
+    callbacks: Sequence[Callback] = (),
+    partial_backward: bool = False,
 ) -> Trainer:
     """A trainer that writes everything of a run into one directory.
 
@@ -38,6 +42,8 @@ def build_trainer(
         cfg: the options.
         run_dir: where the run lives.
         callbacks: the package's own. A `NotLearning` among them replaces the standard one.
+        partial_backward: some backward passes reach only some of the parameters (a discriminator's, say); processes that
+            train together must expect that.
 
     Raises:
         ConfigError: options that make no sense here.
@@ -50,7 +56,7 @@ def build_trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy="ddp" if several else "auto",
+        strategy=("ddp_find_unused_parameters_true" if partial_backward else "ddp") if several else "auto",
         sync_batchnorm=options.sync_batchnorm and several,
         use_distributed_sampler=False,  # our batch samplers split the batches over the ranks themselves
         precision=options.precision,  # type: ignore[arg-type]
