@@ -25,8 +25,7 @@ def given(entry: dict, name: str) -> Tensor:
 def converted(entry: dict, module: str = "model", config: dict | None = None) -> Published:
     """The entry's weights through the converter, which must find the entry's geometry in them."""
     config = config or entry["config"]
-    wanted = config["geometry"]
-    found = convert(weights(entry, module), decoder_heads=wanted.get("decoder_heads"))
+    found = convert(weights(entry, module), decoder_heads=config["geometry"].get("decoder_heads"))
     check_geometry(found, config)
     return found
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.heavy
 def test_beam_search(name: str, entry: dict) -> None:
     folder, config = harness.folder(SYSTEM), entry["config"]
     compare = harness.Comparison(SYSTEM, entry)
-    lm = convert(weights(entry, "lm")).build()
+    lm = convert(weights(entry, "lm"), decoder_heads=config["geometry"]["lm"]["heads"]).build()
     models = {}
     for overlay in entry["weights"]["model"]["overlays"]:
         found = convert(weights(entry, "model", overlay), decoder_heads=config["geometry"]["decoder_heads"])

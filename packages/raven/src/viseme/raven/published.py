@@ -26,7 +26,13 @@ from viseme.core.layers.language_model import TransformerLM
 from viseme.raven import records as _records  # noqa: F401  (registers the published weights)
 from viseme.raven.models.encoder import Encoder, EncoderConfig
 from viseme.raven.models.pretraining import PretrainConfig, Pretrainer
-from viseme.raven.models.recogniser import Recogniser, RecogniserConfig
+from viseme.raven.models.recogniser import (
+    DECODER_FIELDS,
+    DECODER_PRESETS,
+    Recogniser,
+    RecogniserConfig,
+    decoder_preset,
+)
 
 __all__ = ["Published", "convert", "convert_encoder", "convert_language_model", "convert_pretraining", "kind_of"]
 
@@ -100,7 +106,8 @@ def convert(state: Mapping[str, Tensor], *, decoder_heads: int | None = None) ->
 
     Args:
         state: key -> tensor.
-        decoder_heads: of a recogniser's or probe's decoder, which shapes do not show; 64 channels a head where None.
+        decoder_heads: of a recogniser's or probe's decoder, or of a language model, which shapes do not show; 64
+            channels a head where None.
 
     Raises:
         CheckpointError: keys that belong to no kind, are missing, unknown or of the wrong shape (all are named).
@@ -109,7 +116,7 @@ def convert(state: Mapping[str, Tensor], *, decoder_heads: int | None = None) ->
         case "pretraining":
             return convert_pretraining(state, decoder_heads=decoder_heads)
         case "language_model":
-            return convert_language_model(state)
+            return convert_language_model(state, heads=decoder_heads)
         case "encoder":
             return convert_encoder(state)
     renamed = _bare(state)
@@ -138,8 +145,9 @@ def convert_encoder(state: Mapping[str, Tensor]) -> Published:
     return Published("encoder", config, renamed)
 
 
-def convert_language_model(state: Mapping[str, Tensor]) -> Published:
-    """Convert the Transformer language model (also from under `model.`); raises as `convert`."""
+def convert_language_model(state: Mapping[str, Tensor], *, heads: int | None = None) -> Published:
+    """Convert the Transformer language model (also from under `model.`), 64 channels a head unless `heads` says
+    otherwise; raises as `convert`."""
     renamed = _bare(state)
     vocabulary, embed = _size(renamed, "embed.weight"), _size(renamed, "embed.weight", 1)
     dim = _size(renamed, "encoder.embed.0.weight")
@@ -147,7 +155,7 @@ def convert_language_model(state: Mapping[str, Tensor]) -> Published:
         "vocabulary": vocabulary,
         "embed": embed,
         "dim": dim,
-        "heads": max(1, dim // HEAD_CHANNELS),
+        "heads": heads or max(1, dim // HEAD_CHANNELS),
         "units": _size(renamed, "encoder.encoders.0.feed_forward.w_1.weight"),
         "blocks": _count(renamed, "encoder.encoders."),
     }
@@ -175,7 +183,7 @@ def convert_pretraining(state: Mapping[str, Tensor], *, decoder_heads: int | Non
     probe: dict[str, Any] = {}
     if "backbone.ctc.ctc_lo.weight" in parts["video"]:
         found = _infer_decoder(_below(parts["video"], "backbone."), decoder_heads)
-        probe = {"probe_vocabulary": found["vocabulary"], "probe_decoder": _probe_name(found, encoders["video"])}
+        probe = {"probe_vocabulary": found["vocabulary"], "probe_decoder": _probe_decoder(found, encoders["video"])}
     config = PretrainConfig(
         **encoders,
         predictor_dim=_size(some_predictor, "embed.mask_emb"),
@@ -260,11 +268,9 @@ def _infer_decoder(state: State, heads: int | None) -> dict[str, int]:
     }
 
 
-def _probe_name(found: Mapping[str, int], encoder: EncoderConfig) -> str:
-    """The name of a probe's decoder, which a pre-training configuration keeps instead of its sizes."""
-    from viseme.raven.models.recogniser import DECODER_PRESETS, decoder_preset
-
+def _probe_decoder(found: Mapping[str, int], encoder: EncoderConfig) -> str | tuple[int, ...]:
+    """A probe's decoder as a pre-training configuration keeps it: the name of its preset, or its sizes."""
     for name in ("wide", *DECODER_PRESETS):
-        if all(found[key] == value for key, value in decoder_preset(name, encoder).items() if key != "decoder_heads"):
+        if all(found[key] == value for key, value in decoder_preset(name, encoder).items()):
             return name
-    raise CheckpointError("a probe of a size that no preset has", got=dict(found))
+    return tuple(found[key] for key in DECODER_FIELDS)

@@ -53,7 +53,7 @@ class PretrainConfig:
         target_norm: `instance` normalises targets per channel over a clip's time (BRAVEn, as inferred).
         teacher_drop_path: leave the teacher's stochastic depth on, as published; off by default, as its successor.
         probe_vocabulary: units of the online probe (CTC head and attention decoder on detached features); 0 for none.
-        probe_decoder: its decoder, as `RecogniserConfig.preset` names it.
+        probe_decoder: its decoder, as `RecogniserConfig.preset` names it, or its width, heads, units and blocks.
     """
 
     video: EncoderConfig
@@ -72,7 +72,7 @@ class PretrainConfig:
     target_norm: TargetNorm = "none"
     teacher_drop_path: bool = False
     probe_vocabulary: int = 0
-    probe_decoder: str = "narrow"
+    probe_decoder: str | tuple[int, ...] = "narrow"
 
     def __post_init__(self) -> None:
         for name in ("video", "audio"):
@@ -128,7 +128,7 @@ class Pretrained(NamedTuple):
 class Backbone(nn.Module):
     """A student's encoder, and the probe on its detached features where there is one."""
 
-    def __init__(self, encoder: EncoderConfig, probe_vocabulary: int, probe_decoder: str) -> None:
+    def __init__(self, encoder: EncoderConfig, probe_vocabulary: int, probe_decoder: str | tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = Encoder(encoder)
         if probe_vocabulary:

@@ -82,8 +82,10 @@ class RecogniserConfig:
         return {**dataclasses.asdict(self), "encoder": self.encoder.to_dict()}
 
 
-def decoder_preset(name: str, encoder: EncoderConfig) -> dict[str, int]:
-    """The `decoder_*` fields of a named decoder beside an encoder."""
+def decoder_preset(name: str | tuple[int, ...], encoder: EncoderConfig) -> dict[str, int]:
+    """The `decoder_*` fields of a decoder beside an encoder, by its name or its four sizes."""
+    if not isinstance(name, str):
+        return dict(zip(DECODER_FIELDS, name, strict=True))
     if name == "wide":  # as wide as the encoder; nine blocks beside Large (published), six otherwise
         blocks = 9 if encoder.blocks > 12 else 6
         sizes = (encoder.dim, encoder.heads, encoder.units, blocks)
@@ -91,9 +93,10 @@ def decoder_preset(name: str, encoder: EncoderConfig) -> dict[str, int]:
         sizes = DECODER_PRESETS[name]
     else:
         raise ConfigError("unknown decoder", expected=" or ".join(["wide", *DECODER_PRESETS]), got=repr(name))
-    return dict(zip(("decoder_dim", "decoder_heads", "decoder_units", "decoder_blocks"), sizes, strict=True))
+    return dict(zip(DECODER_FIELDS, sizes, strict=True))
 
 
+DECODER_FIELDS = ("decoder_dim", "decoder_heads", "decoder_units", "decoder_blocks")
 DECODER_PRESETS = {"narrow": (256, 4, 2048, 6), "small": (128, 4, 512, 2), "tiny": (32, 2, 64, 1)}
 
 
