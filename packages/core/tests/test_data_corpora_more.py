@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from viseme.core.data import Manifest, ManifestRow
-from viseme.core.data.corpora import READERS, grid, lrw, muavic, online, reader, voxceleb2
+from viseme.core.data.corpora import READERS, folder, grid, lrw, muavic, online, reader, voxceleb2
 from viseme.core.data.cutting import cut_long, pauses_cut
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.media import write_audio
@@ -30,6 +31,21 @@ def test_every_reader_says_what_it_expects_of_an_empty_folder(name: str, tmp_pat
         reader(name)(tmp_path)
     with pytest.raises(DataError):
         reader(name)(tmp_path / "none")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch):
+    touch(tmp_path, "open/a.mp4", "shut/b.mp4")
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    manifest = folder.scan(tmp_path)
+    assert [row.id for row in manifest] == ["open/a"]
+    assert manifest.skipped == [("shut", "this folder cannot be read: Permission denied")]
 
 
 def test_lrw(tmp_path: Path):

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from viseme.core.cli.viseme import main
 from viseme.core.data import ClipDataset, Manifest, ManifestRow, pack, verify
 from viseme.core.data.shards import Shard
-from viseme.core.errors import ConfigError, DataError
+from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.testing import clips
 
 
@@ -165,6 +165,19 @@ def test_a_damaged_index_is_not_believed(store: Path, tmp_path: Path):
         verify(tmp_path)
     with pytest.raises(DataError, match="not a packed store"):
         verify(store)
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_half_written(store: Path, tmp_path: Path, monkeypatch):
+    def full(arrays, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("viseme.core.data.packed.save_file", full)
+        with pytest.raises(VisemeError, match="Make room and run again"):
+            pack(store, tmp_path / "p")
+        assert not list((tmp_path / "p").rglob("*.safetensors"))
+    assert len(pack(store, tmp_path / "p").manifest) == 9
 
 
 def test_command_line(store: Path, tmp_path: Path, capsys):

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from viseme.core import media
@@ -229,8 +230,12 @@ def _write(place: Path, clips: Sequence[_Clip]) -> list[ManifestRow]:
         for what, array in (("frames", clip.frames), ("samples", clip.samples))
         if array is not None
     }
-    with atomic_path(place) as temporary:
-        save_file(arrays, temporary, {row.id: json.dumps(asdict(row)) for row in rows})
+    try:
+        with atomic_path(place) as temporary:
+            save_file(arrays, temporary, {row.id: json.dumps(asdict(row)) for row in rows})
+    except (OSError, SafetensorError) as error:
+        hint = "Make room and run again: finished shards are kept."
+        raise VisemeError("the shard cannot be written", path=place, got=str(error), hint=hint) from error
     entries = [
         [clip.row.id, f"shards/{place.name}", *("" if a is None else digest(a) for a in (clip.frames, clip.samples))]
         for clip in clips

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,6 +50,15 @@ class ScanReport:
             yield
         except VisemeError as error:
             self.skip(path, str(error))
+
+    def files(self) -> list[Path]:
+        """All files below the root, sorted; folders that cannot be read are left out by name, not in silence."""
+
+        def unreadable(error: OSError) -> None:
+            self.skip(Path(error.filename or self.root), f"this folder cannot be read: {error.strerror}")
+
+        found = [Path(top) / name for top, _, names in os.walk(self.root, onerror=unreadable) for name in names]
+        return sorted(path for path in found if path.is_file())
 
     def skip(self, path: Path, reason: str) -> None:
         self.skipped.append(
