@@ -166,6 +166,16 @@ def test_image_tokens_on_disk(scenes: Path, tmp_path: Path) -> None:
     check_user_error(app, [*command, "model=tiny"], "image codes")
 
 
+@pytest.mark.parametrize("crop", ["random", "resized"])
+def test_token_augmentations(crop: str, scenes: Path, tmp_path: Path) -> None:
+    base = ["train", "recipe=tiny", *options(scenes, tmp_path, "trainer.max_steps=3", f"augment.crop={crop}")]
+    command = [*base, "model=tiny_codes", "augment.swap=0.5", "augment.noise=0.5"]
+    outcome = run_command(app, command)
+    assert outcome.code == 0, outcome.err
+    check_user_error(app, base, "image codes")
+    check_user_error(app, [*base, "model=tiny_codes", "augment.crop=other"], "no such crop")
+
+
 def test_wrong_options(scenes: Path, tmp_path: Path) -> None:
     base = ["train", "recipe=tiny", *options(scenes, tmp_path)]
     check_user_error(app, [*base, "part=other"], "no such part")

@@ -7,6 +7,7 @@ random is drawn from a `torch.Generator` and kept apart from what is done with i
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from viseme.core.errors import ConfigError
 
 __all__ = [
+    "TokenAugment",
     "centre_crop",
     "crop",
     "draw_boxes",
@@ -138,5 +140,54 @@ def embedding_noise(
     noisy = x_BCHW.clone()
     for row in torch.randperm(len(x_BCHW), generator=generator)[: int(len(x_BCHW) * probability)].tolist():
         channels = torch.randn(x_BCHW.shape[1], 1, 1, generator=generator)
-        noisy[row] += scale * channels + std * torch.randn(x_BCHW.shape[1:], generator=generator)
+        drawn = scale * channels + std * torch.randn(x_BCHW.shape[1:], generator=generator)
+        noisy[row] += drawn.to(noisy)
     return noisy
+
+
+@dataclass(frozen=True)
+class TokenAugment:
+    """What training does to the code maps of a batch, in SeiT's order; everything is off by default, as published.
+
+    Attributes:
+        swap: probability that two patches of an image's map are exchanged.
+        crop: `centre`, `random`, or `resized` (of the code vectors, bicubic).
+        noise: share of the images whose vectors get Gaussian noise.
+        noise_std: of it, per channel and per element.
+    """
+
+    swap: float = 0.0
+    crop: str = "centre"
+    noise: float = 0.0
+    noise_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("centre", "random", "resized"):
+            raise ConfigError("no such crop of image tokens", expected="centre | random | resized", got=self.crop)
+
+    @property
+    def active(self) -> bool:
+        return self.swap > 0 or self.noise > 0 or self.crop != "centre"
+
+    def __call__(self, codes_BSS: Tensor, codebook_KQ: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """Code vectors (B, Q, size, size) of code maps."""
+        height, width = codes_BSS.shape[1:]
+        maps = [
+            swap_patches(codes, *draw_swap(height, width, generator=generator))
+            if float(torch.rand((), generator=generator)) < self.swap
+            else codes
+            for codes in codes_BSS
+        ]
+        vectors_BQSS = codebook_KQ[torch.stack(maps)].permute(0, 3, 1, 2)
+        images = len(vectors_BQSS)
+        if self.crop == "resized":
+            vectors_BQSS = resized_crop(vectors_BQSS, draw_boxes(images, height, width, generator=generator), size)
+        elif self.crop == "random":
+            starts = draw_starts(images, height, width, size, generator=generator)
+            vectors_BQSS = torch.stack([crop(x, *start, size, size) for x, start in zip(vectors_BQSS, starts)])
+        else:
+            vectors_BQSS = centre_crop(vectors_BQSS, size)
+        if self.noise:
+            options = {"probability": self.noise, "scale": self.noise_std, "std": self.noise_std}
+            vectors_BQSS = embedding_noise(vectors_BQSS, **options, generator=generator)
+        return vectors_BQSS

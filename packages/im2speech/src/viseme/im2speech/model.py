@@ -209,8 +209,9 @@ class Captioner(nn.Module):
         return self.codebook[middle].permute(0, 3, 1, 2)
 
     def image_input(self, images: Tensor) -> Tensor:
-        """What the image encoder takes: of pixels (B, 3, H, W), or of stored codes (B, side, side)."""
-        if self.config.image == "pixels":
+        """What the image encoder takes: of pixels (B, 3, H, W), of stored codes (B, side, side), or of code vectors
+        (B, Q, crop, crop), which stay as they are."""
+        if self.config.image == "pixels" or (images.ndim == 4 and images.shape[1] == self.config.code_dim != 3):
             return images
         return self.code_vectors(self.image_codes(images) if images.is_floating_point() else images.long())
 

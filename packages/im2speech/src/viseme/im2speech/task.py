@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from viseme.core.errors import ConfigError
+from viseme.im2speech.augment import TokenAugment
 from viseme.im2speech.data import CaptionBatch
 from viseme.im2speech.decoding import GenerationConfig, generate
 from viseme.im2speech.model import Captioner
@@ -52,13 +53,21 @@ class OptimConfig:
 class CaptionTask(lightning.LightningModule):
     """Trains a `Captioner`.
 
+    Args:
+        model: the network.
+        optim: optimiser, schedule and loss.
+        augment: of image-token maps.
+
     Raises:
-        ConfigError: no such decay.
+        ConfigError: no such decay, or token augmentations of pixels.
     """
 
-    def __init__(self, model: Captioner, optim: OptimConfig | None = None) -> None:
+    def __init__(self, model: Captioner, optim: OptimConfig | None = None, augment: TokenAugment | None = None) -> None:
         super().__init__()
         self.model, self.optim = model, optim or OptimConfig()
+        self.augment = augment or TokenAugment()
+        if self.augment.active and model.config.image != "codes":
+            raise ConfigError("token augmentations are for captioners of image codes", got=model.config.image)
         if self.optim.decay not in ("cosine", "constant"):
             raise ConfigError("no such decay", expected="cosine | constant", got=self.optim.decay)
         if self.optim.freeze_image:
@@ -71,6 +80,11 @@ class CaptionTask(lightning.LightningModule):
         return score(logits_BLV, tokens_BL, lengths_B, self.optim.label_smoothing)
 
     def training_step(self, batch: CaptionBatch, batch_index: int) -> Tensor:
+        if self.augment.active:
+            images = batch["images"]
+            codes = self.model.image_codes(images) if images.is_floating_point() else images.long()
+            size, draws = self.model.config.code_crop, torch.default_generator  # seeded at each step
+            batch = {**batch, "images": self.augment(codes, self.model.codebook, size, draws)}
         losses = self._run(batch)
         self._log(losses, "", len(batch["names"]))
         return losses.loss
