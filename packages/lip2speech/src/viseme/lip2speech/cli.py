@@ -68,6 +68,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--save-mel", metavar="FILE", help="also write the mel as .npz"),
     arg("--picture", metavar="FILE", help="also write a picture of the mel, .png"),
     arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
+    arg("--vocoder", metavar="DIR", help="neural vocoder (model directory) instead of Griffin-Lim"),
     arg("--iterations", type=int, metavar="N", help="of Griffin-Lim (default: the model's)"),
     arg(
         "--momentum",
@@ -84,10 +85,13 @@ def evaluate(cfg: DictConfig) -> None:
 def speak(args: argparse.Namespace) -> None:
     from viseme.core.media import mux
     from viseme.lip2speech.pipeline import Lip2Speech
+    from viseme.lip2speech.vocoder import MelVocoder
 
     speaker = Lip2Speech.from_pretrained(args.model, device=args.device)
     speaker.iterations = speaker.iterations if args.iterations is None else args.iterations
     speaker.momentum = speaker.momentum if args.momentum is None else args.momentum
+    if args.vocoder:
+        speaker.use_vocoder(MelVocoder.from_pretrained(args.vocoder, speaker.device))
     spoken = speaker.speak(args.input, reference=args.reference, face=args.face, seed=args.seed)
     out = Path(args.out) if args.out else Path(args.input).with_suffix(".wav")
     spoken.save(out)

@@ -40,6 +40,7 @@ from viseme.lip2speech.data import DataConfig, ItemMaker, read_clips
 from viseme.lip2speech.models import VCAGAN
 from viseme.lip2speech.pipeline import RATE, SAMPLES_PER_FRAME, Lip2Speech
 from viseme.lip2speech.sound import analyse, log_spectrogram
+from viseme.lip2speech.vocoder import MelVocoder
 
 __all__ = ["Evaluation", "Row", "evaluate_split", "table"]
 
@@ -93,6 +94,8 @@ def evaluate_split(cfg: DictConfig) -> Evaluation:
     """
     options, run = cfg.evaluate, Path(cfg.checkpoint_dir)
     speaker = Lip2Speech.from_pretrained(options.model or run / "model", device=options.device)
+    if options.vocoder:
+        speaker.use_vocoder(MelVocoder.from_pretrained(options.vocoder, speaker.device))
     data = typed(DataConfig, cfg.data)
     if options.voice not in ("own", "other", "model"):
         raise ConfigError("no such voice", expected="own | other | model", got=options.voice)
@@ -258,6 +261,7 @@ def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recog
             "pesq": options.pesq,
             "voice": options.voice,
             "published_padding": options.published_padding,
+            "vocoder": "neural" if speaker.vocoder is not None else "griffin_lim",
             "griffin_lim": {
                 "iterations": speaker.iterations,
                 "momentum": speaker.momentum,

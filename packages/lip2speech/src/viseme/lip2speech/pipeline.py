@@ -27,11 +27,11 @@ from viseme.core.signal import inverse_preemphasis
 from viseme.core.types import Audio
 from viseme.lip2speech.items import PROMPT_COLUMNS
 from viseme.lip2speech.lips import LipInput
-from viseme.lip2speech.models import VCAGAN, MultitaskModel, build_model, model_config
-from viseme.lip2speech.models.config import ContentConfig
+from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig, build_model, model_config
 from viseme.lip2speech.sound import SPECTROGRAM_GAIN, Inverter, MelInverse, analyse, mel_to_magnitude
 from viseme.lip2speech.synthesis import Synthesis
 from viseme.lip2speech.text import load_text
+from viseme.lip2speech.vocoder import MelVocoder
 
 __all__ = ["Lip2Speech"]
 
@@ -57,6 +57,7 @@ class Lip2Speech:
         device: `auto`, `cpu`, `cuda`, ...
         iterations, momentum, mel_inverse: of the way back to sound; see `Inverter` (published: 60, 0, `transpose`).
         flip: whether a GAN also sees the mirrored lips, as published.
+        vocoder: a neural one, instead of Griffin-Lim.
         domain: a warning that every synthesis carries.
         record: name of the published weights that these are.
     """
@@ -73,6 +74,7 @@ class Lip2Speech:
         momentum: float = 0.99,
         mel_inverse: MelInverse = "pseudo",
         flip: bool = True,
+        vocoder: MelVocoder | None = None,
         domain: str = "",
         record: str = "",
     ) -> None:
@@ -81,6 +83,19 @@ class Lip2Speech:
         self.lips, self.tokenizer, self.prompt = lips or LipInput(), tokenizer, prompt
         self.iterations, self.momentum, self.mel_inverse, self.flip = iterations, momentum, mel_inverse, flip
         self.domain, self.record = domain, record
+        self.vocoder: MelVocoder | None = None
+        if vocoder is not None:
+            self.use_vocoder(vocoder)
+
+    def use_vocoder(self, vocoder: MelVocoder) -> None:
+        """Take a neural vocoder for the way from mels to sound.
+
+        Raises:
+            ConfigError: it was made for other mels.
+        """
+        if vocoder.config.mel != self.model.config.mel:
+            raise ConfigError("the vocoder is of other mels", expected=self.model.config.mel, got=vocoder.config.mel)
+        self.vocoder = vocoder
 
     @property
     def inverter(self) -> Inverter:
@@ -108,8 +123,8 @@ class Lip2Speech:
             geometry, lips = model_config(config["model"]), LipInput(**config["input"])
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError("not a model that speaks", path=folder.path, got=error) from error
-        if isinstance(geometry, ContentConfig):
-            raise CheckpointError("this is a recogniser, not a model that speaks", path=folder.path)
+        if not isinstance(geometry, (VCAConfig, MultitaskConfig)):
+            raise CheckpointError("this is a recogniser or a vocoder, not a model that speaks", path=folder.path)
         with torch.device("meta"):
             model: Any = build_model(geometry)
         state = dict(folder.state)
@@ -310,7 +325,11 @@ class Lip2Speech:
             window, number = window[-OVERLAP:] + fresh, number + 1
 
     def waveform(self, chunks: Iterable[tuple[Tensor, Tensor | None]], *, seed: int = 0) -> Iterator[np.ndarray]:
-        """Samples of pieces of mel or spectrogram, by Griffin-Lim in one stream."""
+        """Samples of pieces of mel or spectrogram in one stream: by the vocoder, or by Griffin-Lim."""
+        if self.vocoder is not None:
+            for piece in self.vocoder.stream(part for mel, _ in chunks for part in mel.split(PIECE, dim=-1)):
+                yield piece.numpy()
+            return
         solver = self.inverter.solver
         coefficient = self.model.config.mel_spec.preemphasis
         magnitudes = (piece for mel, linear in chunks for piece in self.magnitude(mel, linear).split(PIECE, dim=-1))

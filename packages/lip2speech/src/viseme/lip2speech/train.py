@@ -23,6 +23,7 @@ from viseme.lip2speech.models import (
     MultitaskConfig,
     MultitaskModel,
     VCAConfig,
+    VocoderConfig,
     build_model,
     build_recogniser,
 )
@@ -32,10 +33,16 @@ from viseme.lip2speech.pipeline import Lip2Speech
 from viseme.lip2speech.published import convert_content_recogniser, convert_multitask, convert_vca, load_visual_front
 from viseme.lip2speech.storage import save_recogniser
 from viseme.lip2speech.task import ContentTask, MultitaskTask, VCATask
+from viseme.lip2speech.vocoder import VocoderObjective, VocoderTask, vocoder_loader
 
 __all__ = ["TrainReport", "train"]
 
-SYSTEMS = {"vca": VCAConfig, "multitask": MultitaskConfig, "content": ContentConfig}
+SYSTEMS: dict[str, Any] = {
+    "vca": VCAConfig,
+    "multitask": MultitaskConfig,
+    "content": ContentConfig,
+    "vocoder": VocoderConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def train(cfg: DictConfig) -> TrainReport:
     if cfg.system not in SYSTEMS:
         raise ConfigError("unknown system", expected=" | ".join(SYSTEMS), got=cfg.system)
     seed_everything(cfg.trainer.seed)
+    if cfg.system == "vocoder":
+        return _train_vocoder(cfg, data, optim)
     reads_text = cfg.system != "vca"
     clips = read_clips(data, "train", texts=reads_text)
     validation = read_clips(data, "val", texts=reads_text) if data.val_split else None
@@ -111,6 +120,36 @@ def train(cfg: DictConfig) -> TrainReport:
     return TrainReport(directory, run, trainer.current_epoch, trainer.global_step, len(clips.manifest), parameters)
 
 
+def _train_vocoder(cfg: DictConfig, data: DataConfig, optim: OptimConfig) -> TrainReport:
+    config = _geometry(cfg, None)
+    assert isinstance(config, VocoderConfig)
+    objective = typed(VocoderObjective, _only(VocoderObjective, cfg.objective))
+    run = Path(cfg.checkpoint_dir)
+    trainer = build_trainer(cfg.trainer, run)
+    task = VocoderTask(config, objective, lr=optim.lr, decay=optim.weight_decay)
+    clips = read_clips(data, "train")
+    common: dict[str, Any] = {
+        "columns": objective.segment_columns,
+        "batch_size": data.batch_size,
+        "workers": data.workers,
+        "cache_bytes": int(data.cache_gb * 2**30),
+        "seed": data.seed,
+        "rank": trainer.global_rank,
+        "world_size": trainer.world_size,
+    }
+    validation = None
+    if data.val_split:
+        validation = vocoder_loader(config, read_clips(data, "val").manifest, training=False, **common)
+    train_loader = vocoder_loader(config, clips.manifest, training=True, **common)
+    fit(trainer, task, train_loader, validation, resume=cfg.ckpt_path)
+    directory = run / "model"
+    if trainer.is_global_zero:
+        task.finished().save(directory, card=_card(cfg, trainer, clips, task.generator))
+    trainer.strategy.barrier("model directory")
+    parameters = sum(weight.numel() for weight in task.generator.parameters())
+    return TrainReport(directory, run, trainer.current_epoch, trainer.global_step, len(clips.manifest), parameters)
+
+
 def _only(kind: Any, group: DictConfig) -> dict[str, Any]:
     """The keys of a group that a dataclass has (the group holds those of both systems)."""
     assert is_dataclass(kind)
@@ -124,7 +163,8 @@ def _geometry(cfg: DictConfig, vocabulary: int | None) -> ModelConfig:
     changes = {name: value for name, value in group.items() if value is not None}
     if vocabulary is not None:
         changes["vocabulary"] = vocabulary
-    return SYSTEMS[cfg.system].preset(preset, **changes)
+    made: ModelConfig = SYSTEMS[cfg.system].preset(preset, **changes)
+    return made
 
 
 def _initialise(model: Any, cfg: DictConfig) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from viseme.lip2speech.models.config import MELS, ContentConfig, ModelConfig, MultitaskConfig, VCAConfig, model_config
+from viseme.lip2speech.models.config import (
+    MELS,
+    ContentConfig,
+    ModelConfig,
+    MultitaskConfig,
+    VCAConfig,
+    VocoderConfig,
+    model_config,
+)
 from viseme.lip2speech.models.conformer import Conformer
 from viseme.lip2speech.models.discriminators import Discriminator, SyncDiscriminator
 from viseme.lip2speech.models.generator import GeneratedMels, Generator, Postnet
@@ -40,6 +48,7 @@ __all__ = [
     "VCAConfig",
     "VCASpeech",
     "VisualFront",
+    "VocoderConfig",
     "build_model",
     "build_recogniser",
     "grid_errors",

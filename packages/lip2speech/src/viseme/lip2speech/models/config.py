@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from viseme.core.errors import ConfigError
+from viseme.core.layers.hifigan import HiFiGANConfig
 from viseme.core.layers.resnet import WIDTHS
 from viseme.core.signal import MULTITASK_MEL, VCA_GRID_MEL, VCA_LRS_MEL, MelSpec
 
-__all__ = ["MELS", "ContentConfig", "MelName", "ModelConfig", "MultitaskConfig", "VCAConfig", "model_config"]
+__all__ = [
+    "MELS",
+    "ContentConfig",
+    "MelName",
+    "ModelConfig",
+    "MultitaskConfig",
+    "VCAConfig",
+    "VocoderConfig",
+    "model_config",
+]
 
 MelName = Literal["vca_lrs", "vca_grid", "multitask"]
 MELS: dict[str, MelSpec] = {"vca_lrs": VCA_LRS_MEL, "vca_grid": VCA_GRID_MEL, "multitask": MULTITASK_MEL}
@@ -256,7 +267,59 @@ class ContentConfig(_Config):
         _check_conformer(self.dim, self.heads, self.kernel)
 
 
-ModelConfig = VCAConfig | MultitaskConfig | ContentConfig
+@dataclass(frozen=True)
+class VocoderConfig(_Config):
+    """The neural vocoder; see `HiFiGANConfig`.
+
+    Attributes:
+        mel: the audio front-end by name.
+        rates, kernels: of the upsampling stages; the rates multiply to the front-end's hop.
+        channels: before the first stage.
+        resblock_kernels, dilations: of the residual blocks (every kernel has all dilations).
+        period_width, scale_width: channels of the discriminators' first layers.
+    """
+
+    system: ClassVar[str] = "vocoder"
+    mel: MelName = "multitask"
+    rates: tuple[int, ...] = (5, 4, 4, 2)
+    kernels: tuple[int, ...] = (11, 8, 8, 4)
+    channels: int = 512
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    dilations: tuple[int, ...] = (1, 3, 5)
+    period_width: int = 32
+    scale_width: int = 128
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {},
+        "small": {
+            "channels": 128,
+            "resblock_kernels": (3, 7),
+            "dilations": (1, 3),
+            "period_width": 8,
+            "scale_width": 32,
+        },
+        "tiny": {"channels": 16, "resblock_kernels": (3,), "dilations": (1,), "period_width": 2, "scale_width": 16},
+    }
+
+    def __post_init__(self) -> None:
+        _check_mel(self.mel)
+        if math.prod(self.rates) != self.mel_spec.hop:
+            raise ConfigError("the rates must multiply to the hop", expected=self.mel_spec.hop, got=self.rates)
+        _ = self.geometry
+
+    @property
+    def geometry(self) -> HiFiGANConfig:
+        return HiFiGANConfig(
+            self.mel_spec.n_mels,
+            self.rates,
+            self.kernels,
+            self.channels,
+            self.resblock_kernels,
+            (self.dilations,) * len(self.resblock_kernels),
+        )
+
+
+ModelConfig = VCAConfig | MultitaskConfig | ContentConfig | VocoderConfig
 
 
 def model_config(fields: dict[str, Any]) -> ModelConfig:
@@ -265,7 +328,7 @@ def model_config(fields: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: no such system, or unknown fields.
     """
-    systems = {config.system: config for config in (VCAConfig, MultitaskConfig, ContentConfig)}
+    systems = {config.system: config for config in (VCAConfig, MultitaskConfig, ContentConfig, VocoderConfig)}
     if fields.get("system") not in systems:
         raise ConfigError("unknown system", expected=" | ".join(systems), got=repr(fields.get("system")))
     return systems[fields["system"]].from_dict(fields)
