@@ -337,6 +337,14 @@ def test_options_that_make_no_sense(tmp_path: Path, options: dict):
         prepare(Manifest([ManifestRow("a", "a.mp4")], tmp_path), tmp_path / "store", **options)
 
 
+def test_what_the_reader_left_out_is_in_the_list_of_failures(tmp_path: Path):
+    record(tmp_path / "in" / "a.mp4", frames(12, (3, 160, 60)))
+    (tmp_path / "in" / "transcripts.csv").write_text("path,text\na.mp4,hello\nb.mp4,gone\n")
+    report = prepare(tmp_path / "in", tmp_path / "store", workers=1)
+    assert not report.failures and report.manifest[0].text == "hello"
+    assert "no such file" in failures(tmp_path / "store")[""]
+
+
 def test_nothing_to_prepare(tmp_path: Path):
     with pytest.raises(DataError):
         prepare(Manifest([], tmp_path), tmp_path / "store")

@@ -81,8 +81,9 @@ def prepare(
     """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
 
     The store `out` gets `mouth/<id>.mp4` (96x96 RGB) or whatever crops are asked for, `audio/<id>.flac` (mono, 640
-    samples a frame), `manifest.csv`, `failures.csv` (id, path, reason), `contact_sheet.jpg` and `report.html`. Run
-    again, it goes on where it was stopped, however it was stopped; a source file that has changed is prepared again.
+    samples a frame), `manifest.csv`, `failures.csv` (id, path, reason; no id where the corpus' reader left something
+    out), `contact_sheet.jpg` and `report.html`. Run again, it goes on where it was stopped, however it was stopped; a
+    source file that has changed is prepared again.
 
     Call it under `if __name__ == "__main__":` in a script, since its workers are fresh processes.
 
@@ -196,7 +197,8 @@ def _manifest(source: Manifest | str | Path, out: Path) -> Manifest:
 
     found, inside = folder.scan(path), out.absolute()
     # a store below the folder of its videos is no source
-    return found.filter(lambda row: not found.file(row).absolute().is_relative_to(inside))
+    rows = [row for row in found if not found.file(row).absolute().is_relative_to(inside)]
+    return Manifest(rows, found.root, skipped=found.skipped)
 
 
 def _job(clips: Manifest, row: ManifestRow, store: Path, options: PrepareOptions) -> Job:
@@ -287,6 +289,8 @@ def _write_failures(clips: Manifest, failures: dict[str, str], path: Path) -> No
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "path", "reason"])
     writer.writerows([row.id, str(clips.file(row)), failures[row.id]] for row in clips if row.id in failures)
+    # what the reader of the corpus left out belongs to no clip of the manifest
+    writer.writerows(["", name, reason] for name, reason in clips.skipped)
     write_text_atomic(path, out.getvalue())
 
 
