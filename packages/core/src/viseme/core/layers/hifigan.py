@@ -131,7 +131,10 @@ class HiFiGANGenerator(nn.Module):
         for stage, up in enumerate(self.ups):
             x_BCT = up(F.leaky_relu(x_BCT, _SLOPE))
             blocks = self.resblocks[stage * kernels : (stage + 1) * kernels]
-            x_BCT = torch.stack([block(x_BCT) for block in blocks]).sum(0) / kernels
+            total_BCT = blocks[0](x_BCT)
+            for block in blocks[1:]:
+                total_BCT = total_BCT + block(x_BCT)
+            x_BCT = total_BCT / kernels
         return self.conv_post(F.leaky_relu(x_BCT, _LAST_SLOPE))
 
     def forward(self, x_BCT: Tensor) -> Tensor:
