@@ -23,6 +23,7 @@ from viseme.lip2speech.published import (
     layout_of,
     load_visual_front,
 )
+from viseme.lip2speech.scoring import load_scorer
 
 
 def published(model: torch.nn.Module, parts: dict[str, str]) -> dict[str, dict]:
@@ -88,11 +89,20 @@ def test_corpus_must_be_named(gan: VCAGAN, tmp_path: Path) -> None:
 
 
 def test_recognisers_and_content(tmp_path: Path) -> None:
-    small = {"grid": GridRecogniser((4, 4), 8, 1, 5), "lrw": LrwRecogniser((4, 4), 8, 1, 5)}
+    small: dict[str, torch.nn.Module] = {"lrw": LrwRecogniser((4, 4), 8, 1, 5)}
+    small["grid"] = GridRecogniser((4, 4), 8, 1)
+    (tmp_path / "class.txt").write_text("ABOUT\nABOVE\nACCESS\nACROSS\nACT\n")
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     for name, model in small.items():
         torch.save(published(model, RECOGNISER_PARTS), tmp_path / f"{name}.ckpt")
-        outcome = run_command(app, ["convert", tmp_path / f"{name}.ckpt", tmp_path / name])
+        words = ["--words", tmp_path / "class.txt"] if name == "lrw" else []
+        outcome = run_command(app, ["convert", tmp_path / f"{name}.ckpt", tmp_path / name, *words])
         assert outcome.code == 0 and name in outcome.out, outcome.err
+        (text,) = load_scorer(f"{name}:{tmp_path / name}")([noise])
+        assert text == text.lower() and (name == "grid" or text.upper() in (tmp_path / "class.txt").read_text())
+    check_user_error(app, ["convert", tmp_path / "lrw.ckpt", tmp_path / "x"], "--words")
+    with pytest.raises(CheckpointError, match="GRID"):
+        load_scorer(f"grid:{tmp_path / 'lrw'}")
     content = build_recogniser(ContentConfig.preset("tiny", vocabulary=9))
     torch.save({"asr_model_state_dict": content.state_dict()}, tmp_path / "asr.ckpt")
     assert run_command(app, ["convert", tmp_path / "asr.ckpt", tmp_path / "asr"]).code == 0

@@ -116,6 +116,7 @@ def speak(args: argparse.Namespace) -> None:
     arg("directory", metavar="DIR", help="model directory to write"),
     arg("--data_name", choices=("LRS2", "LRS3", "GRID"), help="the corpus that the weights were trained on"),
     arg("--spm", metavar="FILE", help="lrs2lrs3_lower.model, for the multi-task system's text"),
+    arg("--words", metavar="FILE", help="class.txt, for the LRW recogniser"),
     arg("--record", metavar="NAME", help="which published weights these are"),
     description="Which file it is, and its geometry, come from its content. The checkpoint is read without running "
     "anything that is in it.",
@@ -124,7 +125,12 @@ def convert(args: argparse.Namespace) -> None:
     from viseme.lip2speech.convert import convert_file
 
     what = convert_file(
-        Path(args.checkpoint), Path(args.directory), data_name=args.data_name, pieces=args.spm, record=args.record
+        Path(args.checkpoint),
+        Path(args.directory),
+        data_name=args.data_name,
+        pieces=args.spm,
+        record=args.record,
+        words=args.words,
     )
     print(f"{args.directory}: {what}")
 

@@ -18,6 +18,7 @@ from viseme.lip2speech.published import (
     convert_vca,
     layout_of,
 )
+from viseme.lip2speech.scoring import WORDS_FILE
 from viseme.lip2speech.storage import save_recogniser
 from viseme.lip2speech.text import PieceTokenizer
 
@@ -33,6 +34,7 @@ def convert_file(
     data_name: str | None = None,
     pieces: str | None = None,
     record: str | None = None,
+    words: str | None = None,
 ) -> str:
     """Convert one published file; which it is, its content tells.
 
@@ -42,6 +44,7 @@ def convert_file(
         data_name: `LRS2`, `LRS3` or `GRID`: the corpus that it was trained on, which decides its crop (and, of a GAN,
             its audio front-end); not needed for recognisers.
         pieces: SentencePiece model of the multi-task system's text branch.
+        words: list of the LRW recogniser's words (`class.txt`).
         record: name of the published weights, where their checksum does not tell.
 
     Returns:
@@ -107,8 +110,22 @@ def convert_file(
         )
         made: Any = convert_grid_recogniser(content) if grid else convert_lrw_recogniser(content)
         kind = "grid_recogniser" if grid else "lrw_recogniser"
-        save_model_dir(directory, {"package": "lip2speech", "kind": kind}, made.state_dict(), card=card)
+        files = {} if grid else {WORDS_FILE: _words(words, made.back.fc.out_features, checkpoint)}
+        save_model_dir(directory, {"package": "lip2speech", "kind": kind}, made.state_dict(), files=files, card=card)
         return kind.replace("_", " ")
     raise CheckpointError(
         "a visual front alone cannot speak", path=checkpoint, hint="Training takes it: visual_front_checkpoint=FILE."
     )
+
+
+def _words(path: str | None, count: int, checkpoint: Path) -> str:
+    """The LRW recogniser's words, a line each."""
+    if path is None:
+        raise ConfigError("the words are not in the checkpoint", path=checkpoint, expected="--words class.txt")
+    try:
+        found = Path(path).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("cannot read the list of words", path=path, got=str(error)) from error
+    if len(found) != count:
+        raise ConfigError("another number of words than the checkpoint has", path=path, expected=count, got=len(found))
+    return "\n".join(found) + "\n"

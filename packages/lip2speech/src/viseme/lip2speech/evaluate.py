@@ -32,13 +32,14 @@ from viseme.core.metrics import (
     write_clip_csv,
     write_results,
 )
-from viseme.core.metrics.recogniser import Recogniser, load_recogniser
+from viseme.core.metrics.recogniser import Recogniser
 from viseme.core.signal import peak_normalise
 from viseme.core.text import normalise
 from viseme.core.types import Audio, Clip
 from viseme.lip2speech.data import DataConfig, ItemMaker, read_clips
 from viseme.lip2speech.models import VCAGAN
 from viseme.lip2speech.pipeline import RATE, SAMPLES_PER_FRAME, Lip2Speech
+from viseme.lip2speech.scoring import load_scorer
 from viseme.lip2speech.sound import analyse, log_spectrogram
 from viseme.lip2speech.vocoder import MelVocoder
 
@@ -99,7 +100,7 @@ def evaluate_split(cfg: DictConfig) -> Evaluation:
     data = typed(DataConfig, cfg.data)
     if options.voice not in ("own", "other", "model"):
         raise ConfigError("no such voice", expected="own | other | model", got=options.voice)
-    recogniser = load_recogniser(_named(options.recogniser)) if options.recogniser else None
+    recogniser = load_scorer(options.recogniser) if options.recogniser else None
     out = Path(options.out or run / "evaluation")
     failures: dict[str, str] = {}
     heard = []
@@ -113,11 +114,6 @@ def evaluate_split(cfg: DictConfig) -> Evaluation:
     result = _score(heard, failures, recogniser, options)
     _write(result, out, speaker, recogniser, cfg)
     return result
-
-
-def _named(recogniser: str) -> str:
-    """A bare folder is one of our recognisers."""
-    return f"avsr:{recogniser}" if ":" not in recogniser else recogniser
 
 
 def _speak(speaker: Lip2Speech, data: DataConfig, options: DictConfig, failures: dict[str, str]) -> Iterator[_Heard]:
