@@ -54,9 +54,9 @@ def test_clips_shorter_than_a_span_are_left_out_of_pretraining(command, store: P
 def test_unknown_characters_are_reported(command, store: Path, tmp_path: Path, caplog) -> None:
     rows = Manifest.read(store / "manifest.csv")
     odd = [dataclasses.replace(row, text="%%% §§§ " * 5) if row.split == "val" else row for row in rows]
-    Manifest(odd, store).write(tmp_path / "odd.csv")
+    Manifest(odd, store).write(store / "odd.csv")  # paths in a manifest are relative to its folder
     words = command("train", "tiny", store, tmp_path, "data.units=chars", "trainer.max_steps=2")
-    lists = [f"data.{name}_file={tmp_path / 'odd.csv'}" for name in ("train", "val")]
+    lists = [f"data.{name}_file=odd.csv" for name in ("train", "val")]
     outcome = run_command(app, [*words, *lists])
     assert outcome.code == 0, outcome.err
     assert "units are unknown to the tokenizer" in caplog.text
