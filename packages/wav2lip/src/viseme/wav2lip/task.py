@@ -5,6 +5,7 @@ Logged each step: `loss` and its parts; at validation the same with `_val`, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +35,15 @@ class AdamConfig:
         batch_size: windows.
         group: for the expert: windows of a clip that are all paired with one another; 1 draws single pairs as
             published, which teaches far more slowly.
+        decay: let the learning rate fall to nothing over the run (half a cosine, after 50 steps of warm-up), so that
+            the batch norms' running statistics come to rest; needs a run with an end. Published: constant.
     """
 
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     batch_size: int = 16
     group: int = 1
+    decay: bool = False
 
 
 @dataclass
@@ -75,6 +79,12 @@ def _adam(parameters: Any, options: AdamConfig) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, options.lr, betas=(options.betas[0], options.betas[1]))
 
 
+def _rate(step: int, total: int, warmup: int = 50) -> float:
+    """Share of the full learning rate at a step."""
+    rise = min(1.0, (step + 1) / min(warmup, max(total // 10, 1)))
+    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(total, 1))))
+
+
 class _ManualTask(lightning.LightningModule):
     """Steps by hand, so that the very functions whose parity is pinned do the work."""
 
@@ -85,6 +95,18 @@ class _ManualTask(lightning.LightningModule):
     @property
     def _back(self) -> Callable[[Tensor], None]:
         return self.manual_backward
+
+    def _set_rate(self, options: AdamConfig) -> None:
+        """The learning rate of the coming step: a function of the step alone, so that a resumed run has it too."""
+        if not options.decay:
+            return
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total) or total < 1:
+            raise ConfigError("decay needs a run with an end", expected="max_epochs or max_steps of the trainer")
+        share = _rate(self.trainer.global_step, int(total))
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = options.lr * share
 
     def _log(self, losses: dict[str, Tensor], suffix: str, windows: int) -> None:
         for name, value in losses.items():
@@ -101,6 +123,7 @@ class ExpertTask(_ManualTask):
         self._targets: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> dict[str, Tensor]:
+        self._set_rate(self.options)
         loss = expert_step(self.model, self.optimizers(), batch, self._back)  # type: ignore[arg-type]
         self._log({"loss": loss}, "", len(batch["mel"]))
         return {"loss": loss}
@@ -154,6 +177,7 @@ class GeneratorTask(_ManualTask):
         self.expert.train(self.options.expert_mode == "train")
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> dict[str, Tensor]:
+        self._set_rate(self.options.generator)
         optimizers: Any = self.optimizers()
         pair = optimizers if isinstance(optimizers, list) else [optimizers, None]
         # The discriminator's optimiser is stepped past Lightning, which would count its steps as the run's.

@@ -42,8 +42,8 @@ def build_trainer(
         cfg: the options.
         run_dir: where the run lives.
         callbacks: the package's own. A `NotLearning` among them replaces the standard one.
-        partial_backward: some backward passes reach only some of the parameters (a discriminator's, say); processes that
-            train together must expect that.
+        partial_backward: some backward passes reach only some of the parameters (a discriminator's, say); processes
+            that train together must expect that.
 
     Raises:
         ConfigError: options that make no sense here.
