@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,20 @@ def test_bad_options() -> None:
         BatchSampler([1], 10, rule="random")
     with pytest.raises(ConfigError, match="rank"):
         BatchSampler([1], 10, rank=2, world_size=2)
+
+
+@pytest.mark.parametrize("rule", ["dynamic", "frame_count", "bucket"])
+@pytest.mark.parametrize("clips", [1, 3, 40, 700])
+def test_every_epoch_has_equally_many_batches(rule: str, clips: int) -> None:
+    """Lightning asks for the number once: one more would be left out, one fewer would skip the validation."""
+    lengths = np.random.default_rng(clips).integers(20, 120, clips).tolist()
+    sampler = BatchSampler(lengths, 480, rule=rule, seed=3)
+    counts = []
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        batches = sampler.all_batches()
+        counts.append(len(batches))
+        assert sorted(clip for batch in batches for clip in batch) == list(range(clips))
+        if rule != "bucket":
+            assert all(len(batch) * max(lengths[clip] for clip in batch) <= 480 for batch in batches)
+    assert len(set(counts)) == 1

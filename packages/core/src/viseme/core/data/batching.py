@@ -7,6 +7,7 @@ default rule, shuffled, split over ranks, and able to resume in the middle of an
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -184,16 +185,34 @@ class BatchSampler:
         return self._cached[1]
 
     def _make(self) -> list[list[int]]:
+        options: dict[str, Any] = {"shuffle": self.shuffle, "seed": self.seed, "epoch": self.epoch}
         if self.rule == "bucket":
             batches = bucket_batches(self.lengths, self.max_frames, self.num_buckets)
+        elif self.rule == "frame_count":
+            batches = frame_count_batches(self.lengths, self.max_frames, **options)
         else:
-            make = dynamic_batches if self.rule == "dynamic" else frame_count_batches
-            batches = make(self.lengths, self.max_frames, shuffle=self.shuffle, seed=self.seed, epoch=self.epoch)
+            batches = self._dynamic(options)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch, 1)).permutation(len(batches))
             batches = [batches[i] for i in order]
         missing = -len(batches) % self.world_size
         return batches + [batches[i % len(batches)] for i in range(missing)]
+
+    def _dynamic(self, options: dict[str, Any]) -> list[list[int]]:
+        """Dynamic batches, equally many in every epoch: a trainer asks for the number once, and would leave out what an
+        epoch has more, or not notice the end of one that has fewer."""
+        fewest = dynamic_batches(self.lengths, self.max_frames, **options | {"shuffle": False})
+        if not self.shuffle:
+            return fewest
+        wanted = min(len(self.lengths), math.ceil(1.02 * len(fewest)))
+        jitter = 0.1
+        while len(batches := dynamic_batches(self.lengths, self.max_frames, **options, jitter=jitter)) > wanted:
+            jitter = jitter / 2 if jitter > 1e-3 else 0.0  # without any, these are the fewest
+        for _ in range(wanted - len(batches)):
+            largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+            half = len(batches[largest]) // 2
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+        return batches
 
     def __len__(self) -> int:
         return len(self.all_batches()) // self.world_size
