@@ -211,7 +211,7 @@ def test_no_space_left_says_what_to_do(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("soundfile.write", full)
+    monkeypatch.setattr("soundfile.SoundFile.write", full)
     with pytest.raises(MediaError, match=r"No space left on device\. Free some space"):
         write_audio(tmp_path / "a.wav", talk(2)[1])
 

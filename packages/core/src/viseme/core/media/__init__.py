@@ -12,7 +12,7 @@ from viseme.core.media.clip import match_length, read_clip
 from viseme.core.media.container import MediaWarning
 from viseme.core.media.decode_audio import read_audio, stream_audio
 from viseme.core.media.decode_video import read_video, stream_frames, stream_pictures
-from viseme.core.media.encode import VideoWriter, write_audio, write_video
+from viseme.core.media.encode import VideoWriter, write_audio, write_audio_blocks, write_video
 from viseme.core.media.mux import mux
 from viseme.core.media.picture import Frame, Picture, shrink, warp
 from viseme.core.media.probe import MediaInfo, probe
@@ -35,5 +35,6 @@ __all__ = [
     "write_video",
     "VideoWriter",
     "write_audio",
+    "write_audio_blocks",
     "mux",
 ]

@@ -5,7 +5,7 @@ H height, W width, S samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ from viseme.core.files import atomic_path
 from viseme.core.media.container import translated
 from viseme.core.types import Audio, Video
 
-__all__ = ["VideoWriter", "write_video", "write_audio", "output", "add_aac", "encode_aac"]
+__all__ = ["VideoWriter", "write_video", "write_audio", "write_audio_blocks", "output", "add_aac", "encode_aac"]
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -212,14 +212,31 @@ def write_audio(path: str | Path, audio: Audio) -> None:
     Raises:
         MediaError: an unknown file ending, or the file cannot be written.
     """
+    write_audio_blocks(path, [audio.samples], audio.rate)
+
+
+def write_audio_blocks(path: str | Path, blocks: Iterable[np.ndarray], rate: int, samples: int | None = None) -> None:
+    """The same from blocks (S,), one at a time, in constant memory; cut or padded with silence to `samples` samples in
+    all, if that is given (what `match_length` does to a whole)."""
     path = Path(path)
     kind = _SOUND.get(path.suffix.lower())
     if kind is None:
         raise MediaError("unknown sound format", path=path, expected=" or ".join(_SOUND), got=path.suffix or "none")
-    # by 32768, the inverse of decoding: what was 16 bits comes back the same
-    integers = np.clip(np.round(audio.samples * 32768.0), -32768, 32767).astype(np.int16)
     with translated(path, "write"), atomic_path(path) as temporary:
         try:
-            soundfile.write(str(temporary), integers, audio.rate, subtype="PCM_16", format=kind)
+            with soundfile.SoundFile(str(temporary), "w", rate, 1, subtype="PCM_16", format=kind) as file:
+                for block in _fitted(blocks, samples):
+                    # by 32768, the inverse of decoding: what was 16 bits comes back the same
+                    file.write(np.clip(np.round(block * 32768.0), -32768, 32767).astype(np.int16))
         except soundfile.LibsndfileError as error:
             raise MediaError(f"cannot write: {error}", path=path) from error
+
+
+def _fitted(blocks: Iterable[np.ndarray], samples: int | None) -> Iterator[np.ndarray]:
+    count = 0
+    for block in blocks:
+        part = block if samples is None else block[: samples - count]
+        count += len(part)
+        yield part
+    if samples is not None and count < samples:
+        yield np.zeros(samples - count, np.float32)

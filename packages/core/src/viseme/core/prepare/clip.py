@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,12 +26,12 @@ from viseme.core.faces import (
     find_gaps,
     read_landmarks,
 )
-from viseme.core.media import Frame, match_length, read_audio, stream_pictures, write_audio
+from viseme.core.media import Frame, read_audio, stream_audio, stream_pictures, write_audio_blocks
 from viseme.core.media.container import find_audio, find_video, is_image, open_media
 from viseme.core.prepare.crops import KEPT_CORNERS, KEPT_POINTS, CropMaker, keep_points, make_crops
 from viseme.core.prepare.facts import face_columns, opening_of
 from viseme.core.prepare.options import AUDIO_RATE, FPS, PrepareOptions
-from viseme.core.prepare.sync import face_clip, judge, load_estimator
+from viseme.core.prepare.sync import LENGTH_S, face_clip, judge, load_estimator
 
 __all__ = ["FACE_COLUMNS", "OPENING", "prepare_clip", "store_path"]
 
@@ -106,7 +107,8 @@ def prepare_clip(
         notes |= said
         samples = _write_sound(sound or source, row, partial / "clip.flac", total, earlier)
         if "face" in files:  # lip sync reads the sound beside the pictures
-            write_audio(files["face"][0][0] / "audio.wav", read_audio(partial / "clip.flac", rate=AUDIO_RATE))
+            blocks = stream_audio(partial / "clip.flac", rate=AUDIO_RATE)
+            write_audio_blocks(files["face"][0][0] / "audio.wav", blocks, AUDIO_RATE)
         _move(partial / "clip.flac", store / audio)
     for temporary, place in (pair for made in files.values() for pair in made):
         _move(temporary, store / place)
@@ -257,7 +259,9 @@ def _sync(
     """By how many frames the sound must be read earlier, says the sync model; and columns about it."""
     if next(p for p in points if p is not None).shape[0] != KEPT_POINTS:
         raise ConfigError("sync needs the face's box", hint="Let the faces be found here, or leave the sync model out.")
-    heard = read_audio(sound, rate=AUDIO_RATE, start_s=row.start_s or 0.0, end_s=row.end_s)
+    start_s = row.start_s or 0.0
+    end_s = start_s + min(len(points) / FPS, LENGTH_S)
+    heard = read_audio(sound, rate=AUDIO_RATE, start_s=start_s, end_s=end_s)
     corners = [None if p is None else p[KEPT_CORNERS] for p in points]
     return judge(load_estimator(model)(face_clip(frames.again(), corners, heard)))
 
@@ -268,11 +272,10 @@ def _write_sound(source: Path, row: ManifestRow, path: Path, frames: int, earlie
     shift_s = earlier / FPS
     start_s = (row.start_s or 0.0) - shift_s
     end_s = None if row.end_s is None else row.end_s - shift_s
-    sound = read_audio(source, rate=AUDIO_RATE, start_s=max(0.0, start_s), end_s=end_s)
-    if start_s < 0:
-        sound = replace(sound, samples=np.pad(sound.samples, (round(-start_s * AUDIO_RATE), 0)))
     samples = round(frames * AUDIO_RATE / FPS)
-    write_audio(path, match_length(sound, samples))
+    blocks = stream_audio(source, rate=AUDIO_RATE, start_s=max(0.0, start_s), end_s=end_s)
+    silence = np.zeros(max(0, round(-start_s * AUDIO_RATE)), np.float32)
+    write_audio_blocks(path, chain([silence], blocks), AUDIO_RATE, samples)
     return samples
 
 

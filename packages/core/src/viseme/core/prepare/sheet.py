@@ -11,7 +11,7 @@ import numpy as np
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import VisemeError
 from viseme.core.files import write_bytes_atomic
-from viseme.core.media import read_video
+from viseme.core.media import read_video, stream_frames
 
 __all__ = ["contact_sheet", "strip"]
 
@@ -35,6 +35,17 @@ def contact_sheet(manifest: Manifest, path: Path, *, rows: int = 40) -> None:
     write_bytes_atomic(path, data.tobytes())
 
 
+def _moments(film: Path, frames: int) -> list[np.ndarray]:
+    """Twelve frames of a film, the first and the last among them, without holding the others."""
+    wanted = np.linspace(0, frames - 1, _COLUMNS).round().astype(int).tolist()
+    found: dict[int, np.ndarray] = {}
+    for index, frame in enumerate(stream_frames(film, fps=None)):
+        last = frame
+        if index in wanted:
+            found[index] = frame
+    return [found.get(index, last) for index in wanted]
+
+
 def _faces(folder: Path) -> list[np.ndarray]:
     """Up to twelve of a clip's single pictures, all of one size."""
     files = sorted(folder.glob("*.jpg"), key=lambda file: int(file.stem))
@@ -46,9 +57,7 @@ def _faces(folder: Path) -> list[np.ndarray]:
 def strip(manifest: Manifest, row: ManifestRow) -> np.ndarray:
     """Twelve moments of a clip side by side, with its name above, (H, W, 3) RGB."""
     place = manifest.file(row)
-    pictures = _faces(place) if place.is_dir() else list(read_video(place, fps=None).frames)
-    moments = np.linspace(0, len(pictures) - 1, _COLUMNS).round().astype(int)
-    crops = np.hstack([pictures[moment] for moment in moments])
+    crops = np.hstack(_faces(place) if place.is_dir() else _moments(place, row.frames or 1))
     title = np.full((_TITLE, crops.shape[1], 3), 255, np.uint8)
     # OpenCV's font has ASCII only.
     name = unicodedata.normalize("NFKD", row.id).encode("ascii", "replace").decode("ascii")
