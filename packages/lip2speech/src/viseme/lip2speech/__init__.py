@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from viseme.core import __version__
 
 if TYPE_CHECKING:
+    from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig
     from viseme.lip2speech.pipeline import Lip2Speech
     from viseme.lip2speech.synthesis import Synthesis
-
-    from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig
 
 __all__ = ["Lip2Speech", "MultitaskConfig", "MultitaskModel", "Synthesis", "VCAConfig", "VCAGAN", "__version__"]
 

@@ -2,7 +2,8 @@
 
 Embeddings of every 0.2 s of picture are compared with those of the sound, shifted by up to 15 frames either way. The
 mean distance at the best shift is LSE-D (lower is better), its lead over the median shift is LSE-C, the confidence
-(higher is better). Chung and Zisserman (2016); Prajwal et al. (2020). Works with any pair of embeddings: SyncNet v2 and its MFCCs
+(higher is better). Chung and Zisserman (2016); Prajwal et al. (2020). Works with any pair of embeddings:
+SyncNet v2 and its MFCCs
 are what published figures used.
 
 F windows, D embedding, K = 2 * shift + 1 shifts, S samples, T frames.

@@ -15,7 +15,9 @@ from viseme.core.text.tokenizers import CharUnits, SentencePieceUnits, UnitToken
 __all__ = ["TOKENIZER_FILE", "load_tokenizer", "save_tokenizer"]
 
 TOKENIZER_FILE = "tokenizer.yaml"
-_KINDS: dict[str, type[UnitTokenizer]] = {cls.kind: cls for cls in (SentencePieceUnits, CharUnits, WordUnits, ListedUnits)}
+_KINDS: dict[str, type[UnitTokenizer]] = {
+    cls.kind: cls for cls in (SentencePieceUnits, CharUnits, WordUnits, ListedUnits)
+}
 
 
 def _sha256(path: Path) -> str:
