@@ -90,7 +90,8 @@ def test_frame_budget_that_makes_no_sense(store: Path, tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_path: Path) -> None:
     """`torchrun` with gloo against accumulation: the same clips, the same gradients, the same weights."""
-    same = ["model.dropout=0", "trainer.max_steps=3", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false"]
+    # Two steps of the first epoch: at its end, an odd number of batches is made even for two processes.
+    same = ["model.dropout=0", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false"]
     command = tiny(store, tmp_path, *same, "exp_name=one", "trainer.accumulate_grad_batches=2")
     assert run_command(app, command).code == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -29,6 +29,9 @@ class _Stem(nn.Sequential):
 
     def forward(self, x_B1THW: Tensor) -> Tensor:
         """(B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
+        if torch.compiler.is_compiling():
+            found: Tensor = super().forward(x_B1THW)  # a compiler finds its own way, and symbolic shapes lose this one
+            return found
         convolution, norm, act = self[0], self[1], self[2]
         assert isinstance(convolution, nn.Conv3d)
         batch, _, frames = x_B1THW.shape[:3]
