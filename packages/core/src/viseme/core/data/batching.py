@@ -204,7 +204,7 @@ class BatchSampler:
         fewest = dynamic_batches(self.lengths, self.max_frames, **options | {"shuffle": False})
         if not self.shuffle:
             return fewest
-        wanted = min(len(self.lengths), math.ceil(1.02 * len(fewest)))
+        wanted = math.floor(1.02 * len(fewest))  # the slack buys different neighbours in every epoch
         jitter = 0.1
         while len(batches := dynamic_batches(self.lengths, self.max_frames, **options, jitter=jitter)) > wanted:
             jitter = jitter / 2 if jitter > 1e-3 else 0.0  # without any, these are the fewest
