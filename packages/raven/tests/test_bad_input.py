@@ -55,7 +55,7 @@ def test_unknown_characters_are_reported(command, store: Path, tmp_path: Path, c
     rows = Manifest.read(store / "manifest.csv")
     odd = [dataclasses.replace(row, text="%%% §§§ " * 5) if row.split == "val" else row for row in rows]
     Manifest(odd, store).write(store / "odd.csv")  # paths in a manifest are relative to its folder
-    words = command("train", "tiny", store, tmp_path, "data.units=chars", "trainer.max_steps=2")
+    words = command("train", "tiny", store, tmp_path, "data.units=chars", "trainer.max_epochs=1")
     lists = [f"data.{name}_file=odd.csv" for name in ("train", "val")]
     outcome = run_command(app, [*words, *lists])
     assert outcome.code == 0, outcome.err
