@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -90,8 +89,15 @@ def test_frame_budget_that_makes_no_sense(store: Path, tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_path: Path) -> None:
     """`torchrun` with gloo against accumulation: the same clips, the same gradients, the same weights."""
-    # Two steps of the first epoch: at its end, an odd number of batches is made even for two processes.
-    same = ["model.dropout=0", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false"]
+    # One step without clipping, which shows the gradients: they are what must be equal.
+    same = [
+        "model.dropout=0",
+        "trainer.max_steps=1",
+        "trainer.gradient_clip_val=0",
+        "optim.warmup_epochs=0.1",
+        "trainer.accelerator=cpu",
+        "trainer.sync_batchnorm=false",
+    ]
     command = tiny(store, tmp_path, *same, "exp_name=one", "trainer.accumulate_grad_batches=2")
     assert run_command(app, command).code == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -132,17 +138,21 @@ def test_activation_checkpointing_trains_the_same(store: Path, tmp_path: Path) -
 
 
 @pytest.mark.heavy
-def test_compiled_training(store: Path, tmp_path: Path) -> None:
-    options = ["speed.compile=true", "trainer.max_steps=2", "model.blocks=1", "model.frontend_widths=[4,4,4,4]"]
-    for name, value in (("plain", "false"), ("compiled", "true")):
-        outcome = run_command(app, tiny(store, tmp_path, *options[1:], f"exp_name={name}", f"speed.compile={value}"))
-        assert outcome.code == 0, outcome.err
-    losses = []
-    for name in ("plain", "compiled"):
-        lines = (tmp_path / name / "history.jsonl").read_text(encoding="utf-8").splitlines()
-        losses.append([json.loads(line)["loss_val"] for line in lines if "loss_val" in line][-1])
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)
-    assert "encoder.after_norm.weight" in load_model_dir(tmp_path / "compiled" / "model").state
+def test_compiled_pass_is_the_eager_one() -> None:
+    """Traced with any number of frames; the trace is run as it is, so that no compiler's minutes are spent here."""
+    torch.manual_seed(0)
+    config = AVSRConfig.preset("tiny", "video", vocabulary=9, blocks=1, frontend_widths=(4, 4, 4, 4), dropout=0.0)
+    model = AVSRModel(config).train()
+    wanted, found = [], []
+    clips = [(torch.randn(2, frames, 1, 32, 32), torch.randint(1, 8, (2, 3))) for frames in (9, 14)]
+    for video, tokens in clips:
+        wanted.append(model(tokens, video=video)[1].detach())
+    model.compile(dynamic=True, backend="eager")  # what `set_speed` does, but for the backend
+    for video, tokens in clips:
+        found.append(model(tokens, video=video)[1].detach())
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert "encoder.after_norm.weight" in model.state_dict()  # keys stay as they are
 
 
 def test_wandb_is_optional(store: Path, tmp_path: Path) -> None:
