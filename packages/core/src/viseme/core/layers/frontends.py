@@ -29,8 +29,10 @@ class _Stem(nn.Sequential):
 
     def forward(self, x_B1THW: Tensor) -> Tensor:
         """(B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
-        if torch.compiler.is_compiling():
-            found: Tensor = super().forward(x_B1THW)  # a compiler finds its own way, and symbolic shapes lose this one
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            # A compiler finds its own way, and symbolic shapes lose this one. In training nothing is won, and oneDNN's
+            # gradient of a channels-last convolution of five channels was seen to write past its buffers (torch 2.13).
+            found: Tensor = super().forward(x_B1THW)
             return found
         convolution, norm, act = self[0], self[1], self[2]
         assert isinstance(convolution, nn.Conv3d)
