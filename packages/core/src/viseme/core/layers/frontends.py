@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk, activated, activation, can_fold, folded
+from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk, activation
 
 __all__ = ["SAMPLES_PER_FRAME", "AudioFrontend", "VisualFrontend"]
 
@@ -19,42 +18,9 @@ SAMPLES_PER_FRAME = 640
 
 
 class _Stem(nn.Sequential):
-    """3-D convolution, batch norm, activation, pooling; computed picture by picture.
-
-    With one channel in, five frames under one kernel are five channels under a 2-D kernel: the same sums, without the
-    cost of a 3-D convolution and of the transposition after it.
-    """
+    """3-D convolution, batch norm, activation, pooling: (B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
 
     channels_last = True
-
-    def forward(self, x_B1THW: Tensor) -> Tensor:
-        """(B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
-        if torch.compiler.is_compiling() or torch.is_grad_enabled():
-            # A compiler finds its own way, and symbolic shapes lose this one. In training nothing is won, and oneDNN's
-            # gradient of a channels-last convolution of five channels was seen to write past its buffers (torch 2.13).
-            found: Tensor = super().forward(x_B1THW)
-            return found
-        convolution, norm, act = self[0], self[1], self[2]
-        assert isinstance(convolution, nn.Conv3d)
-        batch, _, frames = x_B1THW.shape[:3]
-        reach = convolution.kernel_size[0] // 2
-        padded = functional.pad(x_B1THW[:, 0], (0, 0, 0, 0, reach, reach))
-        around = [padded[:, shift : shift + frames] for shift in range(2 * reach + 1)]
-        x_NCHW = torch.stack(around, dim=2).flatten(0, 1)
-        kernel: Tensor = convolution.weight
-        bias: Tensor | None = convolution.bias
-        if fold := can_fold(norm, x_NCHW):
-            kernel, bias = folded(convolution, norm)
-        kernel = kernel[:, 0]
-        if self.channels_last:
-            x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
-            kernel = kernel.contiguous(memory_format=torch.channels_last)
-        x_NCHW = functional.conv2d(x_NCHW, kernel, bias, stride=2, padding=3)
-        if not fold:  # of one frame each: the same statistics
-            x_NCHW = norm(x_NCHW.unsqueeze(2)).squeeze(2)
-        x_NCHW = activated(act, x_NCHW)
-        x_NCHW = functional.max_pool2d(x_NCHW, 3, stride=2, padding=1)
-        return x_NCHW.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
 class VisualFrontend(nn.Module):
