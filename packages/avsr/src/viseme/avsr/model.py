@@ -24,7 +24,6 @@ from viseme.core.errors import ConfigError
 from viseme.core.layers.conformer import AttentionKind, ConformerEncoder
 from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME, AudioFrontend, VisualFrontend
-from viseme.core.layers.linear import Linear
 from viseme.core.layers.masks import padding_mask
 from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk
 from viseme.core.layers.streaming import CumulativeNorm
@@ -222,7 +221,7 @@ class Branch(nn.Module):
         else:
             self.frontend = AudioFrontend(config.activation, config.audio_widths or config.frontend_widths)
         self.cumulative = CumulativeNorm() if config.chunk and modality == "audio" else None
-        self.proj_encoder = Linear(self.frontend.features, config.dim)
+        self.proj_encoder = nn.Linear(self.frontend.features, config.dim)
         self.encoder = ConformerEncoder(
             config.dim,
             config.heads,
@@ -248,12 +247,12 @@ class Fusion(nn.Module):
 
     def __init__(self, dim: int, hidden: int, norm: FusionNorm) -> None:
         super().__init__()
-        self.fc1 = Linear(2 * dim, hidden)
+        self.fc1 = nn.Linear(2 * dim, hidden)
         if norm == "batchnorm":
             self.bn1 = nn.BatchNorm1d(hidden)
         else:
             self.norm1 = nn.LayerNorm(hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, video_BTD: Tensor, audio_BTD: Tensor) -> Tensor:
         """Two (B, T, D) -> (B, T, D)."""
@@ -311,13 +310,13 @@ class AVSRModel(nn.Module):
         self.ctc = CTCHead(config.dim, config.vocabulary, config.dropout)
 
     def set_speed(
-        self, *, compile: bool = False, channels_last: bool = True, activation_checkpointing: bool = False
+        self, *, compile: bool = False, channels_last: bool | None = None, activation_checkpointing: bool = False
     ) -> None:
         """How training is computed; what is learnt stays the same.
 
         Args:
             compile: the training pass goes through `torch.compile`, with any number of frames.
-            channels_last: memory layout of the visual front-end.
+            channels_last: memory layout of the visual trunk; None: the faster one for device and mode.
             activation_checkpointing: activations are computed again in the backward pass: less memory, more time.
         """
         for module in self.modules():

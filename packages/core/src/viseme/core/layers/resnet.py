@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from viseme.core.layers.recompute import recomputed
 
@@ -43,47 +40,6 @@ def _norm(dimensions: int, channels: int) -> nn.Module:
     return nn.BatchNorm1d(channels) if dimensions == 1 else nn.BatchNorm2d(channels)
 
 
-FOLDED_FROM = 32
-"""Pictures or signals in a batch from which it pays to fold a batch norm into its convolution."""
-
-
-def folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of a convolution with the evaluation-mode batch norm behind it."""
-    assert isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None
-    weight, before = convolution.weight, convolution.bias
-    assert isinstance(weight, Tensor)
-    scale_C = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias_C = norm.bias - norm.running_mean * scale_C
-    if isinstance(before, Tensor):
-        bias_C = bias_C + before * scale_C
-    return weight * scale_C.view(-1, *[1] * (weight.dim() - 1)), bias_C
-
-
-def can_fold(norm: nn.Module, x: Tensor) -> bool:
-    """Whether nothing is learnt here, and the batch is worth it."""
-    return (
-        not norm.training
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and x.shape[0] >= FOLDED_FROM
-    )
-
-
-def convolved(convolution: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """Convolution and batch norm; as one convolution where nothing is learnt, which saves a pass over memory."""
-    if isinstance(convolution, nn.Conv2d) and can_fold(norm, x):
-        weight, bias = folded(convolution, norm)
-        return functional.conv2d(x, weight, bias, convolution.stride, convolution.padding)
-    return norm(convolution(x))
-
-
-def activated(act: nn.Module, x: Tensor) -> Tensor:
-    """The activation of a tensor that is nobody else's: in place where nothing is learnt."""
-    if isinstance(act, nn.SiLU) and not torch.is_grad_enabled():
-        return functional.silu(x, inplace=True)
-    return act(x)
-
-
 class BasicBlock(nn.Module):
     """Two 3-wide convolutions with batch norm, the shortcut added before the last activation.
 
@@ -104,17 +60,16 @@ class BasicBlock(nn.Module):
         self.conv2 = _convolution(dimensions, channels, channels, 3, 1)
         self.bn2 = _norm(dimensions, channels)
         self.relu2 = activation(activation_name, channels)
-        self.downsample: nn.Sequential | None = None
+        self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
                 _convolution(dimensions, in_channels, channels, 1, stride), _norm(dimensions, channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else convolved(self.downsample[0], self.downsample[1], x)
-        y = activated(self.relu1, convolved(self.conv1, self.bn1, x))
-        y = convolved(self.conv2, self.bn2, y)
-        return activated(self.relu2, y.add_(shortcut))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + shortcut)
 
 
 class ResNetTrunk(nn.Module):
@@ -145,12 +100,8 @@ class ResNetTrunk(nn.Module):
     def stages(self, x: Tensor) -> Tensor:
         """(N, widths[0], ...) -> (N, widths[-1], ...), an eighth as long in each dimension."""
         for number in range(1, len(self.widths) + 1):
-            stage = getattr(self, f"layer{number}")
-            if self.recompute and self.training:
-                for block in stage:
-                    x = recomputed(block, x)
-            else:
-                x = stage(x)
+            for block in getattr(self, f"layer{number}"):
+                x = recomputed(block, x) if self.recompute and self.training else block(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
