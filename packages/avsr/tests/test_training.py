@@ -89,8 +89,8 @@ def test_frame_budget_that_makes_no_sense(store: Path, tmp_path: Path) -> None:
 @pytest.mark.heavy
 @pytest.mark.xfail(
     strict=False,
-    reason="An open defect, or rounding that Adam's first step amplifies: not yet established. Gradients of two processes "
-    "and of accumulation over two batches must agree; core's test_training_ddp covers that two processes resume exactly.",
+    reason="A defect, or rounding that Adam's first step amplifies: not established. Gradients of two processes "
+    "and of accumulation over two batches must agree; test_training_ddp covers that two processes resume exactly.",
 )
 def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_path: Path) -> None:
     """`torchrun` with gloo against accumulation: the same clips, the same gradients, the same weights."""
