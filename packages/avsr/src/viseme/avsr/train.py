@@ -63,7 +63,6 @@ def train(cfg: DictConfig) -> TrainReport:
     Raises:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
-    torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
     run = Path(cfg.exp_dir) / cfg.exp_name
     if cfg.curriculum.max_clip_frames is not None:
         _lists(typed(DataConfig, cfg.data), run, allow_overlap=cfg.allow_overlap)  # units of the whole training text

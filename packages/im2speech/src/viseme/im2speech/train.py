@@ -97,7 +97,6 @@ def train(cfg: DictConfig) -> TrainReport:
     Raises:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
-    torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
     parts = {"captioner": train_captioner, "vocoder": train_vocoder, "units": train_units}
     if cfg.part not in parts:
         raise ConfigError("no such part of the chain", expected=" | ".join(parts), got=cfg.part)

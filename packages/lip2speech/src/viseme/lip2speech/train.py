@@ -65,7 +65,6 @@ def train(cfg: DictConfig) -> TrainReport:
     Raises:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
-    torch.set_flush_denormal(True)
     data, optim = typed(DataConfig, cfg.data), typed(OptimConfig, cfg.optim)
     if cfg.system not in SYSTEMS:
         raise ConfigError("unknown system", expected=" | ".join(SYSTEMS), got=cfg.system)

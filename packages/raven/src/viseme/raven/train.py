@@ -63,7 +63,6 @@ def pretrain(cfg: DictConfig) -> TrainReport:
     Raises:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
-    torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
     check_stage(cfg, "pretrain")
     data: DataConfig = typed(DataConfig, cfg.data)
     if data.modality != "audiovisual":
@@ -147,7 +146,6 @@ def train(cfg: DictConfig) -> TrainReport:
     Raises:
         ConfigError, DataError, CheckpointError: what does not fit, before any training.
     """
-    torch.set_flush_denormal(True)
     check_stage(cfg, "finetune")
     data: DataConfig = typed(DataConfig, cfg.data)
     if data.modality not in ("video", "audio"):

@@ -112,7 +112,6 @@ def train_generator(cfg: DictConfig) -> TrainReport:
 
 
 def _begin(trainer: DictConfig) -> None:
-    torch.set_flush_denormal(True)  # second moments of tiny gradients are denormal, and those cost CPUs a hundredfold
     if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
         raise ConfigError("clipping and accumulation of gradients are not part of Wav2Lip's steps", got=dict(trainer))
     seed_everything(trainer.seed)

@@ -108,12 +108,17 @@ def fit(
     """
     path = find_resume(resume, Path(trainer.default_root_dir))
     loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
+    # Second moments of tiny gradients are denormal, and those cost CPUs a hundredfold. Only while training: the
+    # setting is the whole process's, and other code may count on denormal numbers.
+    torch.set_flush_denormal(True)
     try:
         trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)
     except RuntimeError as error:
         if path is not None and "Error(s) in loading state_dict" in str(error):
             raise CheckpointError(f"cannot be resumed: {' '.join(str(error).split())[:300]}", path=path) from error
         raise
+    finally:
+        torch.set_flush_denormal(False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     return path
