@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -129,7 +128,7 @@ def _network(cfg: DictConfig, kind: str) -> Any:
                 got=loaded.config,
             )  # fmt: skip
         model = loaded
-    return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    return model.train()
 
 
 def _lists(cfg: DictConfig, data: DataConfig, sample: Sample) -> tuple[list[CropClip], list[CropClip], dict[str, str]]:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viseme.core.layers.layout import picture_layout
+
 __all__ = ["GeneratedMels", "Generator", "Postnet", "VisualContextAttention"]
 
 ROWS = 20
@@ -141,7 +143,8 @@ class Generator(nn.Module):
         batch, frames = local_BTD.shape[:2]
         noise = self.draw_noise(batch, frames) if noise is None else noise
         local_BDFT = local_BTD.transpose(1, 2).unsqueeze(2).expand(-1, -1, ROWS, -1)
-        x = torch.cat([local_BDFT, noise.to(local_BTD)], dim=1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([local_BDFT, noise.to(local_BTD)], dim=1)
+        x = x.contiguous(memory_format=picture_layout(x))
         one = self.g1(self.decode(x))
         two = self.g2(self.attconv1(torch.cat([one, self.att1(global_BDT, one, lengths_B)[0]], dim=1)))
         three = self.g3(self.attconv2(torch.cat([two, self.att2(global_BDT, two, lengths_B)[0]], dim=1)))

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from viseme.core.layers import ResNetTrunk
+from viseme.core.layers.layout import picture_layout
 from viseme.core.layers.resnet import WIDTHS
 
 __all__ = ["VisualFront", "fold_frames", "stem"]
@@ -30,8 +30,9 @@ def stem(width: int, activation: nn.Module) -> nn.Sequential:
 
 
 def fold_frames(x_BCTHW: Tensor) -> Tensor:
-    """(B, C, T, H, W) -> (B * T, C, H, W), channels last in memory: what 2-D convolutions want, same values."""
-    return x_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    """(B, C, T, H, W) -> (B * T, C, H, W), in the layout that 2-D convolutions want."""
+    x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+    return x_NCHW.contiguous(memory_format=picture_layout(x_NCHW))
 
 
 class VisualFront(nn.Module):
