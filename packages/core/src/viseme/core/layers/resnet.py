@@ -100,8 +100,12 @@ class ResNetTrunk(nn.Module):
     def stages(self, x: Tensor) -> Tensor:
         """(N, widths[0], ...) -> (N, widths[-1], ...), an eighth as long in each dimension."""
         for number in range(1, len(self.widths) + 1):
-            for block in getattr(self, f"layer{number}"):
-                x = recomputed(block, x) if self.recompute and self.training else block(x)
+            stage: nn.Sequential = getattr(self, f"layer{number}")
+            if self.recompute and self.training:
+                for block in stage:
+                    x = recomputed(block, x)
+            else:
+                x = stage(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
