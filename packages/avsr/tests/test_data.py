@@ -11,7 +11,6 @@ import torch
 from viseme.avsr.data import (
     DataConfig,
     InputConfig,
-    check_disjoint,
     make_noise,
     make_tokenizer,
     read_list,
@@ -19,6 +18,7 @@ from viseme.avsr.data import (
     validation_loader,
 )
 from viseme.core.data import Manifest, ManifestRow, manifest_to_labels, write_labels
+from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.text import WordUnits
 

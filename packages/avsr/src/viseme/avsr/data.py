@@ -36,7 +36,6 @@ T = TypeVar("T")
 __all__ = [
     "DataConfig",
     "InputConfig",
-    "check_disjoint",
     "make_noise",
     "make_tokenizer",
     "read_list",
@@ -226,26 +225,6 @@ def is_manifest(path: Path) -> bool:
 def _has(row: ManifestRow, config: DataConfig) -> bool:
     """Whether a clip has the streams that are read; a number that is not known counts as there."""
     return (row.frames != 0 or not config.video) and (row.samples != 0 or not config.audio)
-
-
-def check_disjoint(first: Manifest, second: Manifest, what: str, *, allow: bool = False, used: str = "trained") -> None:
-    """Refuse a list (`second`, the `what` list) that shares clips with one that was `used` (trained, validated) on.
-
-    Raises:
-        DataError: they overlap, and `allow` is not set.
-    """
-    known = {(row.dataset, row.id) for row in first} | {_file(first, row) for row in first}
-    shared = [row.id for row in second if (row.dataset, row.id) in known or _file(second, row) in known]
-    if shared and not allow:
-        raise DataError(
-            f"{len(shared)} of {len(second)} clips of the {what} list are also {used} on",
-            got=", ".join(shared[:3]),
-            hint="A result on them would mean nothing. Set allow_overlap=true if that is what you want.",
-        )
-
-
-def _file(manifest: Manifest, row: ManifestRow) -> tuple[str, float]:
-    return (str(manifest.file(row).absolute()), row.start_s or 0.0)
 
 
 # ---------------------------------------------------------------------------------------------------------- units

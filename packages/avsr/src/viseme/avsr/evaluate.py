@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from viseme.avsr.data import BABBLE_VOICES, DataConfig, check_disjoint, make_noise, read_list, typed
+from viseme.avsr.data import BABBLE_VOICES, DataConfig, make_noise, read_list, typed
 from viseme.avsr.language_model import load_language_model
 from viseme.avsr.model import Modality
 from viseme.avsr.pipeline import AVSR, Recording, Search
@@ -23,6 +23,7 @@ from viseme.avsr.transcript import Transcript
 from viseme.core.cli import track
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.data.dataset import ClipDataset, item_generator
+from viseme.core.data.lists import check_disjoint
 from viseme.core.data.transforms import NoiseBank, match_audio
 from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.metrics import (

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from viseme.avsr.data import (
     DataConfig,
-    check_disjoint,
     make_tokenizer,
     read_list,
     training_loader,
@@ -26,6 +25,7 @@ from viseme.avsr.stages import budgeted, stages
 from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig, start_at_unit_scale
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
 from viseme.core.data import Manifest
+from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from viseme.core.training import build_trainer, fit, seed_everything

@@ -118,7 +118,7 @@ def _codecs() -> Finding:
 def _has_codec(av: object, name: str, mode: str) -> bool:
     try:
         av.Codec(name, mode)  # type: ignore[attr-defined]
-    except Exception:
+    except ValueError:  # av.codec.codec.UnknownCodecError: it is not in this build of FFmpeg
         return False
     return True
 
