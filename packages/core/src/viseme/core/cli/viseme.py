@@ -7,6 +7,7 @@ import json
 import sys
 
 from .app import App, arg
+from .demo import add_demo
 from .label import add_label
 from .prepare import add_prepare
 from .store import add_store
@@ -74,6 +75,7 @@ def scenes(args: argparse.Namespace) -> None:
 add_prepare(app)
 add_store(app)
 add_label(app)
+add_demo(app)
 
 
 def main(argv: list[str] | None = None) -> int:
