@@ -149,6 +149,16 @@ def test_options_are_checked(tmp_path: Path) -> None:
         build_trainer(OmegaConf.create({"max_epochs": "many"}), tmp_path)
 
 
+def test_more_machines_than_one_need_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = TrainerConfig(accelerator="cpu", num_nodes=4)
+    with pytest.raises(ConfigError, match="num_nodes") as caught:
+        build_trainer(several, tmp_path)
+    assert "trainer.num_nodes=1" in str(caught.value)
+    monkeypatch.setenv("NODE_RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert build_trainer(several, tmp_path).num_nodes == 4
+
+
 def test_time_limit(tmp_path: Path) -> None:
     trainer = build_trainer(TrainerConfig(max_minutes=0.5), tmp_path)
     assert any(type(callback).__name__ == "Timer" for callback in trainer.callbacks)

@@ -32,7 +32,9 @@ def small(recipe: str, corpus: Path, out: Path) -> list[str]:
     lists = [f"data.{name}_file=manifest.csv" for name in ("train", "val", "test")]
     splits = ["data.train_split=trainval", "data.val_split=val", "data.test_split=test"]
     sizes = ["data.frame_size=40", "data.crop_size=36", "data.frames_per_gpu=300", "data.frames_per_gpu_val=300"]
-    trainer = ["trainer=cpu", "trainer.precision=32", "trainer.max_steps=3", "trainer.progress=false"]
+    # One process: recipes name the published nodes, and Lightning would start this command once for each of their GPUs.
+    machine = ["trainer=cpu", "trainer.devices=1", "trainer.num_nodes=1", "trainer.precision=32"]
+    trainer = [*machine, "trainer.max_steps=3", "trainer.progress=false"]
     places = [f"data.root_dir={store}", f"exp_dir={out}", "data.units=words", "data.num_workers=0"]
     return ["model=tiny", "pair.predictor_dim=32", *places, *lists, *splits, *sizes, *trainer]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -183,4 +184,22 @@ def _typed(cfg: TrainerConfig | DictConfig) -> TrainerConfig:
     available = torch.cuda.device_count()
     if options.accelerator in ("gpu", "cuda") and options.devices > max(available, 0):
         raise ConfigError("trainer.devices", expected=f"at most {available} GPUs on this machine", got=options.devices)
+    if options.num_nodes > 1 and not _under_a_launcher():
+        raise ConfigError(
+            "trainer.num_nodes",
+            expected="1, or a launcher on every machine (srun, torchrun, mpirun, or NODE_RANK and MASTER_ADDR)",
+            got=options.num_nodes,
+            hint="on one machine: trainer.num_nodes=1 trainer.devices=1 (more accumulate_grad_batches keep the batch)",
+        )
     return options
+
+
+def _under_a_launcher() -> bool:
+    """Whether somebody starts this on the other machines too: else the first process waits for them for ever."""
+    from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+    from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    kinds = (SLURMEnvironment, TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
+    return {"NODE_RANK", "MASTER_ADDR"} <= os.environ.keys() or any(kind.detect() for kind in kinds)
