@@ -94,7 +94,8 @@ def convert(
 
 
 def transfer_frontend(model: AVSRModel, state: Mapping[str, Tensor]) -> None:
-    """Start from a front-end trained on single words (LRW): its `trunk.*` and `frontend3D.*`, all of them.
+    """Start from a front-end trained on single words (LRW): its `trunk.*` and `frontend3D.*`, all of them; or from that
+    of another of our models, whatever encoder follows it there (raven's too).
 
     In an audio-visual model, the branch that the weights belong to. Other keys of such a file (its classifier) are not
     used.
@@ -102,7 +103,11 @@ def transfer_frontend(model: AVSRModel, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: no such keys, another modality, or keys that do not fit.
     """
-    part = {key: value for key, value in _bare(state).items() if key.startswith(("trunk.", "frontend3D."))}
+    bare = _bare(state)
+    for prefix in ("encoder.frontend.", "frontend."):
+        if any(key.startswith((f"{prefix}trunk.", f"{prefix}frontend3D.")) for key in bare):
+            bare = {key.removeprefix(prefix): value for key, value in bare.items() if key.startswith(prefix)}
+    part = {key: value for key, value in bare.items() if key.startswith(("trunk.", "frontend3D."))}
     if not part:
         raise CheckpointError(
             "no front-end in this checkpoint", expected="keys trunk.*, frontend3D.*", got=_some(state)

@@ -172,7 +172,11 @@ def _initialise(model: AVSRModel, cfg: DictConfig) -> None:
             )
         model.load_state_dict(state)
     for name in _paths(cfg.transfer_frontend):
-        transfer_frontend(model, read_published(name, unwrap="model_state_dict"))
+        path = Path(name)
+        is_ours = path.is_dir()
+        transfer_frontend(
+            model, load_model_dir(path).state if is_ours else read_published(path, unwrap="model_state_dict")
+        )
     for name in _paths(cfg.transfer_encoder):
         path = Path(name)
         transfer_encoder(model, load_model_dir(path).state if path.is_dir() else _weights(path))

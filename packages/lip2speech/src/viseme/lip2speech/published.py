@@ -252,11 +252,13 @@ def _recogniser(cls: Any, checkpoint: Mapping[str, Mapping[str, Tensor]]) -> Any
     return _fill(model, state).eval()
 
 
-def load_visual_front(model: MultitaskModel, state: Mapping[str, Tensor]) -> list[str]:
-    """Start from a visual front pretrained with CTC: a flat state dict of all or the first part of its keys.
+def load_visual_front(model: MultitaskModel | VCAGAN, state: Mapping[str, Tensor]) -> list[str]:
+    """Start from a visual front pretrained with CTC: a flat state dict of all or the first part of its keys; or from
+    the ResNet-18 of a lip reader (avsr, raven), to which what this one has beyond it (CBAM gates, slopes, conformer or
+    GRU) is added untrained.
 
     The published loader takes whatever fits and says nothing, so that a wrong file loads nothing. Here a key that does
-    not fit is an error, and only whole parts (stem, ResNet, conformer) may be missing.
+    not fit is an error, and only whole parts (stem, ResNet, conformer or GRU) may be missing.
 
     Returns:
         The parts that were loaded.
@@ -264,21 +266,42 @@ def load_visual_front(model: MultitaskModel, state: Mapping[str, Tensor]) -> lis
     Raises:
         CheckpointError: unknown or misshapen keys, or half a part.
     """
-    state = _without_tables(state)
     expected = model.visual_front.state_dict()
+    state = _of_lip_reader(_without_tables(state), expected)
     loaded = []
-    for part in ("frontend.", "resnet.", "conformer."):
+    parts = tuple(dict.fromkeys(key.partition(".")[0] + "." for key in expected))
+    for part in parts:
         mine = {key: value for key, value in state.items() if key.startswith(part)}
         if mine:
             wanted = {key: value for key, value in expected.items() if key.startswith(part)}
             check_keys(mine, wanted, f"a visual front ({part}*)")
             loaded.append(part.rstrip("."))
-    if unknown := [key for key in state if not key.startswith(("frontend.", "resnet.", "conformer."))]:
+    if unknown := [key for key in state if not key.startswith(parts)]:
         raise CheckpointError("keys of a visual front do not fit", got=f"unknown: {some(unknown)}")
     if "frontend" not in loaded:
         raise CheckpointError("no visual front in this checkpoint", expected="frontend.*", got=some(state))
     model.visual_front.load_state_dict(state, strict=False)
     return loaded
+
+
+_BEYOND_A_LIP_READER = (".cbam.", "resnet.resnet.fc.", ".relu", "frontend.2.")
+
+
+def _of_lip_reader(state: State, expected: Mapping[str, Tensor]) -> State:
+    """The state dict, with the names of a lip reader's front-end turned into ours; any other as it is."""
+    trunk = "resnet.resnet." if any(key.startswith("resnet.resnet.") for key in expected) else "resnet."
+    for prefix in ("encoder.frontend.", "video.frontend.", "frontend."):
+        parts = {f"{prefix}frontend3D.": "frontend.", f"{prefix}trunk.": trunk}
+        mine = {
+            new + key.removeprefix(old): value
+            for old, new in parts.items()
+            for key, value in state.items()
+            if key.startswith(old)
+        }
+        if mine:
+            added = {key: value for key, value in expected.items() if any(part in key for part in _BEYOND_A_LIP_READER)}
+            return added | mine
+    return state
 
 
 # ------------------------------------------------------------------------------------------------------------ shapes

@@ -184,9 +184,10 @@ def _initialise(model: Any, cfg: DictConfig) -> None:
             )
         model.load_state_dict(state)
     if cfg.visual_front_checkpoint:
-        if not isinstance(model, MultitaskModel):
-            raise ConfigError("visual_front_checkpoint is for the multi-task system", got=cfg.system)
-        load_visual_front(model, read_object(cfg.visual_front_checkpoint))
+        if isinstance(model, ContentRecogniser):
+            raise ConfigError("visual_front_checkpoint is for what sees lips", got=cfg.system)
+        path = Path(cfg.visual_front_checkpoint)
+        load_visual_front(model, load_model_dir(path).state if path.is_dir() else read_object(path))
 
 
 def _differs(expected: dict, state: dict, key: str) -> bool:

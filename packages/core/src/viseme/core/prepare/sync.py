@@ -25,7 +25,8 @@ __all__ = ["SyncEstimate", "SyncEstimator", "face_clip", "judge", "load_estimato
 
 FPS, LENGTH_S, SIZE_PX, WIDTH = 25.0, 10.0, 224, 1.4
 SURE = 3.0
-"""Confidence (LSE-C) from which an offset is corrected; below it, or beyond `FARTHEST`, it is only noted."""
+"""Confidence (LSE-C of SyncNet v2) from which an offset is corrected; below it, or beyond `FARTHEST`, it is only noted.
+An estimate from embeddings of another scale says so itself: its `sure` counts, where it has one."""
 FARTHEST = 10
 
 
@@ -90,6 +91,7 @@ def _square(frame: Frame, middle: np.ndarray, scale: float) -> np.ndarray:
 def judge(estimate: SyncEstimate) -> tuple[int, dict[str, str]]:
     """By how many frames to read the sound earlier, and the manifest's columns about it."""
     columns = {"av_offset_frames": str(int(estimate.offset)), "av_confidence": f"{estimate.lse_c:.2f}"}
-    if estimate.offset and (estimate.lse_c < SURE or abs(estimate.offset) > FARTHEST):
+    sure = getattr(estimate, "sure", estimate.lse_c >= SURE)
+    if estimate.offset and (not sure or abs(estimate.offset) > FARTHEST):
         return 0, columns | {"av_sync": "unsure"}
     return int(estimate.offset), columns | ({"av_sync": "corrected"} if estimate.offset else {})
