@@ -30,15 +30,15 @@ $(STAMP): constraints.txt $(wildcard packages/*/pyproject.toml)
 	$(PIP) install -c constraints.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  $(foreach member,$(MEMBERS),-e packages/$(member)$(if $(filter core,$(member)),[text$(,)synthetic$(,)metrics$(,)export$(,)kernels$(,)demo])) \
-	  pytest pytest-xdist pytest-cov pytest-benchmark hypothesis ruff mypy import-linter hatchling matplotlib
+	  pytest pytest-xdist pytest-timeout pytest-cov pytest-benchmark hypothesis ruff mypy import-linter hatchling matplotlib
 	@touch $@
 
 demo: $(STAMP) ## set up, then corpus -> prepare -> train -> evaluate -> runs/demo/report.html (minutes)
 	$(BIN)/python -m tools.demo $(ARGS)
 
 test: $(STAMP) ## set up, then run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not heavy' $(ARGS)
-	$(BIN)/python -m pytest -q -m heavy $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not heavy' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m heavy $(ARGS)
 
 check: $(STAMP) ## style, types, and which room may import which
 	$(BIN)/ruff check .
