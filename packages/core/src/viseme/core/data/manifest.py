@@ -267,5 +267,5 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise DependencyError("Parquet manifests need pyarrow", hint="pip install pyarrow, or use CSV.") from error
+        raise DependencyError("Parquet manifests need pyarrow", hint="pip install 'viseme-core[parquet]', or use CSV.") from error
     return pyarrow, pyarrow.parquet
