@@ -17,6 +17,7 @@ from viseme.core.cli import App
 from viseme.core.cli.viseme import app as viseme
 from viseme.core.data import Manifest
 from viseme.core.media import probe, read_audio, read_clip, write_video
+from viseme.core.metrics import read_evaluation
 from viseme.core.metrics.recogniser import load_recogniser
 from viseme.core.testing.commands import run_command
 from viseme.core.types import Audio, Video
@@ -161,6 +162,26 @@ def test_lip2speech_evaluates_through_avsr(store: Path, speaker: Path, recognise
     options += [f"evaluate.recogniser=avsr:{recogniser}", f"evaluate.out={tmp_path}", "data.test_split=trainval"]
     run(lip2speech, "evaluate", *options, "evaluate.limit=2")
     assert (tmp_path / "results.json").is_file()
+
+
+def test_one_harness_measures_them_all(
+    store: Path, recogniser: Path, speaker: Path, syncer: dict[str, Path], tmp_path: Path
+) -> None:
+    cases: list[tuple[Path, str, list[str]]] = [
+        (recogniser, "test", ["evaluate.greedy=true"]),
+        (speaker, "test", ["evaluate.workers=1"]),
+        (syncer["generator"], "train", ["evaluate.limit=2"]),
+    ]
+    for model, split, more in cases:
+        out = tmp_path / model.parent.name
+        options = ["--data", store, "--out", out, "--split", split, "--device", "cpu"]
+        run(viseme, "evaluate", model, *options, "--set", *more)
+        found = read_evaluation(out)
+        assert found.synthetic and found.rows and found.clips
+        assert len(found.provenance["model_sha256"]) == len(found.provenance["data_sha256"]) == 64
+        assert "SYNTHETIC" in (out / "results.html").read_text(encoding="utf-8")
+    same = run(viseme, "compare", tmp_path / "tiny", tmp_path / "tiny")
+    assert "could be chance" in same and "modality audiovisual" in same
 
 
 class TestOffsets:

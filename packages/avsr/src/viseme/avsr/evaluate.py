@@ -32,8 +32,7 @@ from viseme.core.metrics import (
     character_error_rate,
     collect_provenance,
     count_errors,
-    write_clip_csv,
-    write_results,
+    write_evaluation,
 )
 from viseme.core.text import normalise
 from viseme.core.types import Clip
@@ -358,10 +357,14 @@ def is_synthetic(clips: Manifest) -> bool:
 
 
 def write(result: Evaluation, out: str | Path, provenance: Provenance) -> None:
-    """`results.json` (the table) and `clips.csv` (every clip in every condition) in the folder `out`."""
-    folder = Path(out)
-    write_results(folder / "results.json", [score.to_dict() for score in result.scores], provenance)
-    write_clip_csv(folder / "clips.csv", [clip.to_dict() for clip in result.clips])
+    """The table, and every clip in every condition, in the folder `out`."""
+    rows, clips = [score.to_dict() for score in result.scores], [clip.to_dict() for clip in result.clips]
+    write_evaluation(out, rows, clips, provenance)
+
+
+def store_overrides(model: Path, store: Path, split: str) -> list[str]:
+    """What makes `avsr evaluate` test a model directory on a part of a prepared store."""
+    return ["data=manifest", f"data.root_dir={store}", f"data.test_split={split}", f"evaluate.model={model}"]
 
 
 def table(scores: Sequence[Score]) -> str:

@@ -23,8 +23,7 @@ from viseme.core.metrics import (
     character_error_rate,
     collect_provenance,
     count_errors,
-    write_clip_csv,
-    write_results,
+    write_evaluation,
 )
 from viseme.core.text import normalise
 from viseme.core.types import Clip
@@ -199,6 +198,11 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
         },
     )
     folder = Path(options.out) if options.out else run / "evaluation"
-    write_results(folder / "results.json", [dataclasses.asdict(result.score)], provenance)
-    write_clip_csv(folder / "clips.csv", [dataclasses.asdict(clip) for clip in result.clips])
+    clips_of = [dataclasses.asdict(clip) for clip in result.clips]
+    write_evaluation(folder, [dataclasses.asdict(result.score)], clips_of, provenance)
     return result
+
+
+def store_overrides(model: Path, store: Path, split: str) -> list[str]:
+    """What makes `raven evaluate` test a model directory on a part of a prepared store."""
+    return ["data=manifest", f"data.root_dir={store}", f"data.test_split={split}", f"evaluate.model={model}"]

@@ -7,6 +7,7 @@ import json
 import sys
 
 from .app import App, arg
+from .compare import add_compare
 from .demo import add_demo
 from .label import add_label
 from .prepare import add_prepare
@@ -75,6 +76,7 @@ def scenes(args: argparse.Namespace) -> None:
 add_prepare(app)
 add_store(app)
 add_label(app)
+add_compare(app)
 add_demo(app)
 
 

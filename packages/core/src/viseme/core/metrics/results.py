@@ -71,9 +71,15 @@ def collect_provenance(
     )
 
 
-def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]], provenance: Provenance) -> None:
-    """Write a results file: JSON with `rows` (one mapping per line of the table) and `provenance`; all of it or
-    nothing.
+def write_results(
+    path: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    provenance: Provenance,
+    *,
+    chance: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write a results file: JSON with `rows` (one mapping per line of the table), `chance` (what no skill would get,
+    where known) and `provenance`; all of it or nothing.
 
     Raises:
         DataError: no rows, or a value that JSON cannot hold (not-a-number included).
@@ -83,6 +89,7 @@ def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]], provenanc
     content = {
         "synthetic": provenance.synthetic,
         "rows": [dict(row) for row in rows],
+        **({"chance": [dict(row) for row in chance]} if chance else {}),
         "provenance": asdict(provenance),
     }
     try:
