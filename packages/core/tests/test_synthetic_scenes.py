@@ -12,7 +12,8 @@ from viseme.core.errors import ConfigError, DataError
 
 pytest.importorskip("espeakng_loader", reason="scenes are spoken by espeak-ng (viseme-core[synthetic])")
 
-from viseme.core.synthetic.scenes import COLOURS, VOICES, Scene, draw_scene, make_scenes, render_scene
+from viseme.core.metrics.recogniser import load_recogniser
+from viseme.core.synthetic.scenes import COLOURS, VOICES, Scene, draw_scene, make_scenes, render_scene, speak
 
 
 def test_seeds_give_bytes_and_corpora_can_grow(tmp_path: Path) -> None:
@@ -40,6 +41,21 @@ def test_splits_share_nothing(tmp_path: Path) -> None:
         assert sum(map(len, seen)) == len(set().union(*seen))
     assert all(row.extra["synthetic"] for row in rows)
     assert {split: len(part) for split, part in parts.items()} == {"train": 34, "val": 2, "test": 4}
+
+
+def test_a_recogniser_hears_what_is_said(tmp_path: Path) -> None:
+    """PocketSphinx with the corpus' grammar, whatever it heard before."""
+    pytest.importorskip("pocketsphinx", reason="viseme-core[metrics]; the adapters' own tests need no recogniser")
+    make_scenes(tmp_path, 1, size_px=32)
+    recogniser = load_recogniser(f"sphinx:{tmp_path / 'scenes.gram'}")
+    captions = ["a yellow cross above a red tent", "a green star left of a red box"]
+    sounds = [speak(text, "en-us+m3").samples for text in captions]
+    assert recogniser(sounds) == captions
+    assert recogniser([np.zeros(0, np.float32), *sounds[::-1]]) == ["", *captions[::-1]]
+    (tmp_path / "bad.gram").write_text("no grammar")
+    for name in ("bad.gram", "gone.gram"):
+        with pytest.raises(ConfigError):
+            load_recogniser(f"sphinx:{tmp_path / name}")
 
 
 @pytest.mark.parametrize("place", ["above", "below", "left of", "right of"])

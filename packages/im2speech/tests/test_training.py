@@ -16,6 +16,7 @@ from viseme.im2speech.model import TIED, Captioner, CaptionerConfig
 from viseme.im2speech.pipeline import Im2Speech
 from viseme.im2speech.task import CaptionTask, OptimConfig
 from viseme.im2speech.tokens import UnitTokens
+from viseme.im2speech.units import UnitExtractor
 from viseme.im2speech.vocoder import VocoderTask
 
 
@@ -75,29 +76,63 @@ def test_evaluate_units(model_dir: Path, scenes: Path, tmp_path: Path) -> None:
     outcome = run_command(app, command)
     assert outcome.code == 0, outcome.err
     assert "UER" in outcome.out and (tmp_path / "results.json").is_file() and (tmp_path / "clips.csv").is_file()
+    report = (tmp_path / "report.html").read_text()
+    assert report.count("<h3>") == 4 and report.count("data:image/jpeg") == 4 and "SYNTHETIC" in report
     check_user_error(app, [*command, "data.test_split=train"], "trained on")
     check_user_error(app, [*command, "data.test_split=none"], "no such split")
     check_user_error(app, [*command, "evaluate.recogniser=other:x"], "no such recogniser")
 
 
 def test_evaluate_through_a_recogniser(model_dir: Path, scenes: Path) -> None:
-    """A recogniser that knows nothing and one that knows everything: rows of the model and of the reference speech."""
-    from viseme.im2speech.evaluate import evaluate, table
+    """A deaf recogniser hears the same in all four rows; one that knows the recordings hears the reference alone."""
+    from viseme.core.media import read_audio
+    from viseme.im2speech.evaluate import CHANCE, MODEL, REFERENCE, RESPOKEN, evaluate, table
 
     captions = read_list(DataConfig(root_dir=str(scenes)), "test")
 
-    class Fixed:
-        name = "fixed"
+    known = {len(read_audio(captions.audio_file(row)).samples): row.text for row in captions}
+
+    class Deaf:
+        name = "deaf"
 
         def __call__(self, recordings):
             return ["a red ball above a blue box" for _ in recordings]
 
-    result = evaluate(Im2Speech.from_pretrained(model_dir, device="cpu"), captions, recogniser=Fixed())
-    assert [row.speech for row in result.rows] == ["model", "reference speech"]
-    assert result.rows[0].scores["WER"] == result.rows[1].scores["WER"] > 0
-    assert {"Bleu_4", "CIDEr", "ROUGE_L", "exact"} <= set(result.rows[0].scores)
-    assert "reference speech" in table(result)
-    assert len(result.clips) == len(list(references_of(captions)))
+    class Knowing:
+        name = "knowing"
+
+        def __call__(self, recordings):
+            return [known.get(len(samples), "") for samples in recordings]
+
+    model = Im2Speech.from_pretrained(model_dir, device="cpu")
+    units = UnitExtractor.load(scenes.parent / "exp" / "demo_units" / "model", device="cpu")
+    result = evaluate(model, captions, recogniser=Deaf(), units=units)
+    assert [row.speech for row in result.rows] == [MODEL, CHANCE, RESPOKEN, REFERENCE]
+    assert len({row.scores["WER"] for row in result.rows}) == 1 and result.rows[0].scores["WER"] > 0
+    assert {"Bleu_4", "CIDEr", "ROUGE_L", "exact", "UER"} <= set(result.rows[0].scores)
+    assert REFERENCE in table(result) and len(result.clips) == len(list(references_of(captions)))
+    result = evaluate(model, captions, recogniser=Knowing(), limit=2)
+    assert [row.speech for row in result.rows] == [MODEL, CHANCE, REFERENCE]
+    assert [row.scores["exact"] for row in result.rows] == [0, 0, 1]
+
+
+def test_chance_is_another_picture(model_dir: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is always right is wrong by chance."""
+    from viseme.im2speech import evaluate as module
+
+    captions = read_list(DataConfig(root_dir=str(scenes)), "test")
+    rows = [row for row, _ in references_of(captions)]
+    right = [row.text for row in rows]
+
+    class Named:
+        name = "patched"
+
+    monkeypatch.setattr(
+        module, "_hear", lambda recogniser, sounds, what: right if what == "heard" else [""] * len(rows)
+    )
+    model = Im2Speech.from_pretrained(model_dir, device="cpu")
+    result = module.evaluate(model, captions, recogniser=Named())
+    assert [row.scores["exact"] for row in result.rows] == [1, 0, 0]
 
 
 def test_lists(scenes: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viseme.core.cli import App, arg
+from viseme.core.cli.demo import add_demo
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,8 +25,11 @@ app = App(
         "sklearn": "k-means training",
         "pycocoevalcap": "METEOR and SPICE (with Java)",
         "espeakng_loader": "the embedded corpus' voices",
+        "gradio": "the demo page",
+        "pocketsphinx": "a recogniser that needs no download",
     },
 )
+add_demo(app)
 
 
 @app.config_verb(

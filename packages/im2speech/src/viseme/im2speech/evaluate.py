@@ -1,7 +1,8 @@
 """How good descriptions are: caption scores of what a recogniser hears in them, and unit error rates.
 
-The recogniser is part of the score, so the reference speech (human or synthetic) goes through the same one, and its row
-is always printed beside the model's.
+The recogniser is part of the score, so that three rows stand beside the model's: the reference speech (human or
+synthetic) through the same recogniser, that speech turned into units and spoken by the model's voice, which is the most
+that a perfect captioner could have, and chance: what the model says of another picture.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from viseme.core.cli import track
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import DataError, VisemeError
 from viseme.core.media import read_audio, write_audio
-from viseme.core.metrics import bootstrap_interval, collect_provenance, count_errors, write_clip_csv, write_results
+from viseme.core.metrics import bootstrap_interval, collect_provenance, count_errors, write_evaluation
 from viseme.core.metrics.captions import caption_scores, ptb_tokenise
 from viseme.core.metrics.captions_java import meteor, spice
 from viseme.core.metrics.recogniser import Recogniser, load_recogniser
 from viseme.im2speech.data import RATE, DataConfig, read_list, references_of, typed
 from viseme.im2speech.images import read_image
 from viseme.im2speech.pipeline import Im2Speech, Synthesis
+from viseme.im2speech.report import write_report
 from viseme.im2speech.tokens import deduplicate, unit_error_rate
 from viseme.im2speech.train import check_disjoint
 from viseme.im2speech.units import UnitExtractor
 
-__all__ = ["Evaluation", "Row", "evaluate", "evaluate_list", "table"]
+__all__ = ["CHANCE", "MODEL", "REFERENCE", "RESPOKEN", "Evaluation", "Row", "evaluate", "evaluate_list", "table"]
+
+MODEL, CHANCE = "model", "chance (of another picture)"
+RESPOKEN, REFERENCE = "reference units, spoken", "reference speech"
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ class Row:
     """Scores of one kind of speech.
 
     Attributes:
-        speech: `model`, or `reference speech`.
+        speech: `MODEL`, `CHANCE`, `RESPOKEN` or `REFERENCE`.
         images: scored.
         scores: by name: Bleu_1..4, ROUGE_L, CIDEr, METEOR, SPICE, WER (against the nearest written caption), exact
             (share of transcripts that are one of the written captions), UER, exact_units.
@@ -122,22 +127,46 @@ def evaluate(
     clips: list[dict[str, Any]] = [
         {"id": row.id, "references": " / ".join(texts), "units": len(said[row.id].units)} for row, texts in kept
     ]
-    rows = [_Scorer("model", references, with_meteor, with_spice)]
     spoken = [said[row.id] for row, _ in kept]
-    if recogniser is not None:
-        sounds = [one.audio.samples if one.audio is not None else np.zeros(0, np.float32) for one in spoken]
-        rows[0].hear(recogniser, sounds, clips, "heard")
     recordings = _recordings(captions, [row for row, _ in kept])
-    if units is not None:
-        rows[0].count_units(units, [one.units for one in spoken], recordings, clips)
-    found = [rows[0].row()]
-    if recogniser is not None and (there := [n for n, samples in enumerate(recordings) if samples is not None]):
-        reference = _Scorer("reference speech", [references[n] for n in there], with_meteor, with_spice)
-        heard: list[dict[str, Any]] = [clips[n] for n in there]
-        reference.hear(recogniser, [recordings[n] for n in there], heard, "heard_reference")
-        found.append(reference.row())
+    there = [n for n, samples in enumerate(recordings) if samples is not None]
+    truths = None if units is None else [None if one is None else deduplicate(units(one)) for one in recordings]
+
+    def score(speech: str, heard: Sequence[str] | None, numbers: Sequence[int]) -> Row:
+        scorer = _Scorer(with_meteor, with_spice)
+        if heard is not None:
+            scorer.count_words(heard, [references[n] for n in numbers])
+        if truths is not None and speech in (MODEL, CHANCE):
+            other = 0 if speech == MODEL else len(spoken) // 2
+            scorer.count_units([spoken[(n + other) % len(spoken)].units for n in numbers], truths)
+        return scorer.row(speech, len(numbers))
+
+    def hear(sounds: Sequence[Any], numbers: Sequence[int], column: str) -> list[str]:
+        texts = _hear(recogniser, sounds, column)
+        for number, text in zip(numbers, texts, strict=True):
+            clips[number][column] = text
+        return texts
+
+    everything = range(len(kept))
+    heard = None
+    if recogniser is not None:
+        empty = np.zeros(0, np.float32)
+        heard = hear([empty if one.audio is None else one.audio.samples for one in spoken], everything, "heard")
+    rows = [score(MODEL, heard, everything)]
+    if len(kept) > 1:
+        half = len(kept) // 2
+        rows.append(score(CHANCE, None if heard is None else heard[half:] + heard[:half], everything))
+    if recogniser is not None and there:
+        if truths is not None and model.vocoder is not None and model.vocoder.config.units == units.units:
+            again = [model.speak(truths[n]).samples for n in track(there, "speaking the reference units")]
+            rows.append(score(RESPOKEN, hear(again, there, "heard_respoken"), there))
+        real = [recordings[n] for n in there]
+        rows.append(score(REFERENCE, hear(real, there, "heard_reference"), there))
+    if truths is not None:
+        for clip, one, truth in zip(clips, spoken, truths, strict=True):
+            clip["uer"] = "" if truth is None else unit_error_rate(one.units, truth)
     name = "none (units only)" if recogniser is None else recogniser.name
-    return Evaluation(found, clips, failures, name, said)
+    return Evaluation(rows, clips, failures, name, said)
 
 
 def _recordings(captions: Manifest, rows: Sequence[ManifestRow]) -> list[Any]:
@@ -152,24 +181,25 @@ def _recordings(captions: Manifest, rows: Sequence[ManifestRow]) -> list[Any]:
     return found
 
 
+def _hear(recogniser: Recogniser, sounds: Sequence[Any], what: str) -> list[str]:
+    texts: list[str] = []
+    for start in track(range(0, len(sounds), 16), f"recognising ({what})", unit="batches"):
+        texts += recogniser(sounds[start : start + 16])
+    return texts
+
+
 class _Scorer:
     """Collects the scores of one kind of speech."""
 
-    def __init__(self, speech: str, references: list[list[str]], with_meteor: bool, with_spice: bool) -> None:
-        self.speech, self.references = speech, references
+    def __init__(self, with_meteor: bool, with_spice: bool) -> None:
         self.with_meteor, self.with_spice = with_meteor, with_spice
         self.scores: dict[str, float] = {}
         self.interval: tuple[float, float] | tuple[None, None] = (None, None)
 
-    def hear(self, recogniser: Recogniser, sounds: Sequence[Any], clips: list[dict[str, Any]], column: str) -> None:
-        """Recognise and score."""
-        texts = []
-        for start in track(range(0, len(sounds), 16), f"recognising ({self.speech})", unit="batches"):
-            texts += recogniser(sounds[start : start + 16])
-        for clip, text in zip(clips, texts, strict=True):
-            clip[column] = text
+    def count_words(self, texts: Sequence[str], references: Sequence[list[str]]) -> None:
+        """Caption scores, word error rate against the nearest written caption, and exact matches."""
         heard = [ptb_tokenise(text) for text in texts]
-        written = [[ptb_tokenise(text) for text in some] for some in self.references]
+        written = [[ptb_tokenise(text) for text in some] for some in references]
         self.scores |= caption_scores(written, heard, tokenised=True).corpus
         if self.with_meteor:
             self.scores["METEOR"] = meteor(written, heard)[0]
@@ -188,30 +218,22 @@ class _Scorer:
             self.interval = bootstrap_interval(errors, words)
         self.scores["exact"] = exact / len(heard)
 
-    def count_units(
-        self, extractor: UnitExtractor, spoken: Sequence[Sequence[int]], recordings: Sequence[Any], clips: list[dict]
-    ) -> None:
+    def count_units(self, spoken: Sequence[Sequence[int]], truths: Sequence[list[int] | None]) -> None:
         """Unit error rate against the units of the reference speech, where there is any."""
-        rates, exact = [], 0
-        for units, samples, clip in zip(spoken, recordings, clips, strict=True):
-            if samples is None:
-                continue
-            truth = deduplicate(extractor(samples))
-            clip["uer"] = unit_error_rate(units, truth)
-            rates.append(clip["uer"])
-            exact += list(units) == truth
-        if rates:
-            self.scores |= {"UER": sum(rates) / len(rates), "exact_units": exact / len(rates)}
+        pairs = [(units, truth) for units, truth in zip(spoken, truths, strict=True) if truth is not None]
+        if pairs:
+            self.scores["UER"] = sum(unit_error_rate(units, truth) for units, truth in pairs) / len(pairs)
+            self.scores["exact_units"] = sum(list(units) == truth for units, truth in pairs) / len(pairs)
 
-    def row(self) -> Row:
-        return Row(self.speech, len(self.references), self.scores, *self.interval)
+    def row(self, speech: str, images: int) -> Row:
+        return Row(speech, images, self.scores, *self.interval)
 
 
 # ------------------------------------------------------------------------------------------------------ by config
 
 
 def evaluate_list(cfg: DictConfig) -> Evaluation:
-    """What `im2speech evaluate` does: a configuration in; scores, `results.json`, `clips.csv` and the sound out.
+    """What `im2speech evaluate` does: a configuration in; `results.json`, `clips.csv`, `report.html` and sound out.
 
     Raises:
         DataError: the test list shares pictures with the training list, and `allow_overlap` is not set.
@@ -249,8 +271,9 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
             "note": model.domain,
         },
     )
-    write_results(out / "results.json", [row.to_dict() for row in result.rows], provenance)
-    write_clip_csv(out / "clips.csv", result.clips)
+    write_evaluation(out, [row.to_dict() for row in result.rows], result.clips, provenance)
+    if options.report:
+        write_report(out / "report.html", result, captions, count=options.report, notes=_notes(captions, model, result))
     if options.keep_sound:
         for name, one in result.sounds.items():
             if one.audio is not None:
@@ -258,6 +281,21 @@ def evaluate_list(cfg: DictConfig) -> Evaluation:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_audio(path, one.audio)
     return result
+
+
+def store_overrides(model: Path, store: Path, split: str) -> list[str]:
+    """What makes `im2speech evaluate` test a model directory on a part of a folder with a manifest of pictures."""
+    return ["data=manifest", f"data.root_dir={store}", f"data.test_split={split}", f"evaluate.model={model}"]
+
+
+def _notes(captions: Manifest, model: Im2Speech, result: Evaluation) -> list[str]:
+    """What a reader of the report should know."""
+    synthetic = any(row.extra.get("synthetic") for row in captions)
+    return [
+        "SYNTHETIC: rendered pictures and synthetic voices. This shows that things work, not how well." * synthetic,
+        model.domain,
+        f"Words as the recogniser hears them ({result.recogniser}). Chance: what the model says of another picture.",
+    ]
 
 
 def _check_overlap(data: DataConfig, captions: Manifest, *, allow: bool) -> None:
@@ -274,8 +312,8 @@ def table(result: Evaluation) -> str:
     """The rows as text."""
     columns = list(dict.fromkeys(name for row in result.rows for name in row.scores))
     lines = [f"recogniser: {result.recogniser}"]
-    lines.append(f"{'speech':18} {'images':>6} " + " ".join(f"{name:>11}" for name in columns))
+    lines.append(f"{'speech':28} {'images':>6} " + " ".join(f"{name:>11}" for name in columns))
     for row in result.rows:
         cells = [f"{row.scores[name]:11.3f}" if name in row.scores else f"{'':>11}" for name in columns]
-        lines.append(f"{row.speech:18} {row.images:6d} " + " ".join(cells))
+        lines.append(f"{row.speech:28} {row.images:6d} " + " ".join(cells))
     return "\n".join(lines)

@@ -4,7 +4,7 @@
 
 The larger object is named first, so that each picture has one right caption. Splits share neither a caption nor a
 voice: an unseen picture asks for a combination that was never heard. In `OUT/{train,val,test}/NNNNN.{png,wav}`, with a
-manifest.
+manifest, and the sentences' grammar in `scenes.gram` (JSGF) for recognisers that take one.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "Scene",
     "ScenesReport",
     "draw_scene",
+    "grammar",
     "make_scenes",
     "render_scene",
     "speak",
@@ -56,6 +57,7 @@ VOICES = {"train": ("en-us+m3", "en-us+linda"), "val": ("en-us+m7",), "test": ("
 RATE = 16000
 _VERSION = 1  # of the generator: a corpus made by another is not continued
 _SETTINGS = "scenes.json"
+_GRAMMAR = "scenes.gram"
 _ROUND = ("train",) * 8 + ("test",) + ("train",) * 8 + ("val",) + ("train",) + ("test",)
 _BLOCKS = 20  # of captions by hash: the first two are test's, the third is val's
 
@@ -153,6 +155,14 @@ def _point(place: np.ndarray) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
+def grammar() -> str:
+    """The captions' grammar in the JSpeech Grammar Format."""
+    parts = {"colour": COLOURS, "shape": SHAPES, "place": PLACES}
+    rules = "".join(f"<{name}> = {' | '.join(words)};\n" for name, words in parts.items())
+    sentence = "public <caption> = a <colour> <shape> <place> a <colour> <shape>;\n"
+    return f"#JSGF V1.0;\ngrammar scenes;\n{sentence}{rules}"
+
+
 def speak(caption: str, voice: str) -> Audio:
     """A caption said by a voice, 16 kHz; the same arguments give the same samples.
 
@@ -194,6 +204,7 @@ def make_scenes(
     if (root / _SETTINGS).exists() and (root / _SETTINGS).read_text(encoding="utf-8") != settings + "\n":
         raise DataError("other scenes are there", path=root, hint="Choose another folder or remove it.")
     write_text_atomic(root / _SETTINGS, settings + "\n")
+    write_text_atomic(root / _GRAMMAR, grammar())
     rows, made = [], 0
     for number in range(clips):
         row, new = _make(root, seed, size_px, number)
