@@ -63,6 +63,15 @@ def test_a_path_always_collapses_to_its_words(words: list[tuple[str, int]], gap:
     assert collapse(frame_units(timed, at + 1, units)) == [unit for word, _ in words for unit in units.encode(word)]
 
 
+def test_words_may_be_asked_for_later() -> None:
+    units = WordUnits.from_texts(["BIN BLUE"])
+    path = frame_units(WORDS, 30, units, delay_frames=3)
+    assert path == [units.blank] * 3 + frame_units(WORDS, 27, units)
+    # No later than the clip goes on.
+    assert frame_units(WORDS, 26, units, delay_frames=3) == [units.blank] + frame_units(WORDS, 25, units)
+    assert frame_units(WORDS, 20, units, delay_frames=3) == frame_units(WORDS, 20, units)
+
+
 def test_words_beyond_the_clip_are_cut() -> None:
     units = WordUnits.from_texts(["BIN BLUE"])
     assert len(frame_units(WORDS, 12, units)) == 12

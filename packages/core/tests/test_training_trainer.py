@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 from torch import Tensor, nn
@@ -136,8 +136,36 @@ def test_one_device_has_no_ddp(tmp_path: Path) -> None:
     assert isinstance(two.strategy, DDPStrategy)
 
 
+def test_sharing_a_model_out_is_asked_for(tmp_path: Path) -> None:
+    several = TrainerConfig(accelerator="cpu", devices=2, strategy="fsdp")
+    assert isinstance(build_trainer(several, tmp_path).strategy, ModelParallelStrategy)
+    alone = build_trainer(TrainerConfig(accelerator="cpu", strategy="fsdp"), tmp_path)
+    assert not isinstance(alone.strategy, ModelParallelStrategy)
+    with pytest.raises(ConfigError, match="trained in turn"):
+        build_trainer(several, tmp_path, partial_backward=True)
+    with pytest.raises(ConfigError, match="cannot be shared out"):
+        fit(build_trainer(several, tmp_path), Scripted([1.0]), DataLoader(torch.zeros(1, 3)))
+
+
+def test_batch_statistics_over_processes_are_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("viseme.core.training.trainer.Trainer", lambda **options: asked.append(options))
+    build_trainer(TrainerConfig(accelerator="cpu", devices=2), tmp_path)
+    build_trainer(TrainerConfig(devices=1), tmp_path)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    build_trainer(TrainerConfig(accelerator="gpu", devices=2), tmp_path)
+    assert [options["sync_batchnorm"] for options in asked] == [False, False, True]
+
+
 def test_options_are_checked(tmp_path: Path) -> None:
-    for options in ({"precision": "8"}, {"accumulate_grad_batches": 0}, {"devices": 0}, {"devices": -2}):
+    for options in (
+        {"strategy": "dp"},
+        {"ema_decay": 0.9, "strategy": "fsdp"},
+        {"precision": "8"},
+        {"accumulate_grad_batches": 0},
+        {"devices": 0},
+        {"devices": -2},
+    ):
         with pytest.raises(ConfigError, match=next(iter(options))):
             build_trainer(TrainerConfig(**options), tmp_path)
     if not torch.cuda.is_available():

@@ -106,6 +106,8 @@ class DataConfig:
         cache_gb: memory for decoded clips.
         crop, frame_size, crop_size: see `InputConfig`.
         time_masks: zero random spans in training (published).
+        path_delay_frames: for `optim.path_weight`: how many frames after it is said a word is asked for. Models with
+            chunks know a word only once they have seen most of it.
         noise_file: noise for training audio.
         noise_kinds: noise to make instead: `white`, `pink`, `babble` (of other training clips).
         noise_snr_db: SNRs drawn from; null is clean.
@@ -138,6 +140,7 @@ class DataConfig:
     frame_size: int = 96
     crop_size: int = 88
     time_masks: bool = True
+    path_delay_frames: int = 0
     noise_file: str | None = None
     noise_kinds: list[str] = field(default_factory=list)
     noise_snr_db: list[Any] = field(default_factory=lambda: list(TRAINING_SNRS_DB))
@@ -325,7 +328,12 @@ def training_loader(
     """Augmented batches, shuffled, for one rank; see `ClipLoader` for resuming."""
     snrs = tuple(None if snr in (None, "null") else float(snr) for snr in config.noise_snr_db)
     transform = RecognitionTransform(
-        tokenizer, train=True, crop=config.crop_size, snrs_db=snrs, time_masks=config.time_masks
+        tokenizer,
+        train=True,
+        crop=config.crop_size,
+        snrs_db=snrs,
+        time_masks=config.time_masks,
+        path_delay_frames=config.path_delay_frames,
     )
     clips: ClipDataset[RecognitionItem] = ClipDataset(
         manifest,
@@ -356,9 +364,10 @@ def validation_loader(
     config: DataConfig, manifest: Manifest, tokenizer: Tokenizer, *, rank: int = 0, world_size: int = 1
 ) -> ClipLoader:
     """Clean batches in order, for one rank."""
+    transform = RecognitionTransform(tokenizer, crop=config.crop_size, path_delay_frames=config.path_delay_frames)
     clips: ClipDataset[RecognitionItem] = ClipDataset(
         manifest,
-        ScaledTransform(config.inputs, RecognitionTransform(tokenizer, crop=config.crop_size)),
+        ScaledTransform(config.inputs, transform),
         video=config.video,
         audio=config.audio,
         on_error="replace",

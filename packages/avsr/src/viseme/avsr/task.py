@@ -7,6 +7,7 @@ greedy CTC (with `wer_video_val` and `wer_audio_val` for models that also read f
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from viseme.core.decoding import ctc_greedy
 from viseme.core.errors import ConfigError
 from viseme.core.metrics import word_error_rate
 from viseme.core.text import Tokenizer
-from viseme.core.training import warmup_cosine_scheduler
+from viseme.core.training import shard, warmup_cosine_scheduler
 
 __all__ = ["AVSRTask", "ModalityDropout", "OptimConfig"]
 
@@ -125,6 +126,9 @@ class AVSRTask(lightning.LightningModule):
         self._references: list[str] = []
         self._hypotheses: defaultdict[str, list[str]] = defaultdict(list)
 
+    def configure_model(self) -> None:
+        shard(self.model, self.device_mesh)
+
     def training_step(self, batch: RecognitionBatch, batch_index: int) -> Tensor:
         losses = self._losses(batch, self._shown(batch), every_way=self.modality_dropout.every_way)
         self._log(losses, "", len(batch["ids"]))
@@ -204,7 +208,8 @@ class AVSRTask(lightning.LightningModule):
             warmup_epochs=min(options.warmup_epochs, epochs / 2),
             total_epochs=epochs,
             # Not from the trainer's estimate: asking for it opens the data before a checkpoint can say where to go on.
-            steps_per_epoch=max(1.0, self.batches_per_epoch / self.trainer.accumulate_grad_batches),
+            # What is left over at the end of an epoch makes a step of its own.
+            steps_per_epoch=math.ceil(self.batches_per_epoch / self.trainer.accumulate_grad_batches),
             variant=options.schedule,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

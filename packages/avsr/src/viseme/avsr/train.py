@@ -28,7 +28,7 @@ from viseme.core.data import Manifest
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
-from viseme.core.training import build_trainer, fit, seed_everything
+from viseme.core.training import build_trainer, fit, seed_everything, whole_state
 
 __all__ = ["TrainReport", "train"]
 
@@ -94,7 +94,11 @@ def _train_stage(cfg: DictConfig) -> TrainReport:
         resume=cfg.ckpt_path,
     )
     directory = run / "model"
+    state = whole_state(model)
     if trainer.is_global_zero:
+        if cfg.trainer.strategy == "fsdp":  # the trained one holds this process's share only
+            model = AVSRModel(model.config)
+            model.load_state_dict(state)
         if cfg.average > 1:
             model.load_state_dict(average_states(last_epochs(run, cfg.average)))
         recogniser = AVSR(

@@ -83,6 +83,7 @@ class RecognitionTransform:
         time_masks: training: zero random spans. (The published spans, up to 0.4 s in each second, swallow
             whole words of very short sentences.)
         snr_db: evaluation: the SNR of the noise; None for clean.
+        path_delay_frames: see `frame_units`.
     """
 
     tokenizer: Tokenizer
@@ -92,6 +93,7 @@ class RecognitionTransform:
     snrs_db: Sequence[float | None] = field(default=TRAINING_SNRS_DB)
     time_masks: bool = True
     snr_db: float | None = None
+    path_delay_frames: int = 0
 
     def __call__(self, clip: Clip, row: ManifestRow, generator: torch.Generator) -> RecognitionItem:
         targets = self.tokenizer.encode(row.text)
@@ -116,7 +118,9 @@ class RecognitionTransform:
 
     def _path(self, row: ManifestRow, frames: int) -> Tensor:
         words = parse_word_times(row.extra.get(WORD_TIMES, ""))
-        path = frame_units(words, frames, self.tokenizer) if words else [-1] * frames
+        path = [-1] * frames
+        if words:
+            path = frame_units(words, frames, self.tokenizer, delay_frames=self.path_delay_frames)
         return torch.tensor(path, dtype=torch.int64)
 
 

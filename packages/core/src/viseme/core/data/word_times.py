@@ -49,7 +49,9 @@ def parse_word_times(text: str) -> list[WordTime]:
     return words
 
 
-def frame_units(words: Sequence[WordTime], frames: int, tokenizer: Tokenizer, *, fps: float = 25.0) -> list[int]:
+def frame_units(
+    words: Sequence[WordTime], frames: int, tokenizer: Tokenizer, *, fps: float = 25.0, delay_frames: int = 0
+) -> list[int]:
     """What a CTC path through the words at their times says on each frame.
 
     The units of a word share its frames evenly; a unit that follows its like leaves its last frame to the blank, which
@@ -60,14 +62,18 @@ def frame_units(words: Sequence[WordTime], frames: int, tokenizer: Tokenizer, *,
         frames: T of the clip.
         tokenizer: of the units.
         fps: frame rate.
+        delay_frames: how much later than it is said each word stands in the path, as far as the clip's end leaves room:
+            for models that cannot look ahead, which know a word only once they have seen most of it.
 
     Returns:
         T ids.
     """
+    if words:
+        delay_frames = max(0, min(delay_frames, frames - round(words[-1][2] * fps)))
     path = [tokenizer.blank] * frames
     last = tokenizer.blank
     for word, start_s, end_s in words:
-        first, stop = round(start_s * fps), min(round(end_s * fps), frames)
+        first, stop = round(start_s * fps) + delay_frames, min(round(end_s * fps) + delay_frames, frames)
         units = tokenizer.encode(word)
         for index, unit in enumerate(units):
             here = first + (stop - first) * index // len(units)

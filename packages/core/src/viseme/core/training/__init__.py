@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress, Throughput
     from .resume import StepCheckpoint, StepSeed, find_resume, seed_everything
     from .schedules import SCHEDULE_VARIANTS, warmup_cosine, warmup_cosine_scheduler
+    from .sharding import shard, whole_state
     from .trainer import build_trainer, fit
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "find_resume",
     "fit",
     "seed_everything",
+    "shard",
     "warmup_cosine",
     "warmup_cosine_scheduler",
+    "whole_state",
 ]
 
 # Lightning takes seconds to import, and composing a configuration needs only TrainerConfig: the rest comes when asked.
@@ -37,6 +40,7 @@ _HOME = {
     "callbacks": ("History", "NonFiniteGuard", "NotLearning", "PlainProgress", "Throughput"),
     "resume": ("StepCheckpoint", "StepSeed", "find_resume", "seed_everything"),
     "schedules": ("SCHEDULE_VARIANTS", "warmup_cosine", "warmup_cosine_scheduler"),
+    "sharding": ("shard", "whole_state"),
     "trainer": ("build_trainer", "fit"),
 }
 

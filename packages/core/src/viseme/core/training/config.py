@@ -17,11 +17,13 @@ class TrainerConfig:
         max_minutes: time after which to stop, at the end of the step; null for no limit.
         devices: how many devices of a machine to use, -1 for all.
         num_nodes: machines (SLURM and torchrun set the rest themselves).
+        strategy: `ddp`, where every process holds the whole model, or `fsdp`, where weights, gradients and optimiser
+            states are shared out over the processes.
         accelerator: `auto`, `cpu`, `gpu` or `mps`.
         precision: `32`, `bf16-mixed` or `16-mixed`.
         accumulate_grad_batches: batches summed into one optimiser step.
         gradient_clip_val: largest norm of the gradient; null or 0 for no clipping.
-        sync_batchnorm: batch statistics over all devices (where there are several).
+        sync_batchnorm: batch statistics over all devices (where there are several; PyTorch has it for GPUs only).
         deterministic: refuse operations that differ from run to run.
         seed: seeds Python, NumPy, torch and the data workers.
         ema_decay: keep an exponential moving average of the weights with this decay per step; 0 for none.
@@ -43,6 +45,7 @@ class TrainerConfig:
     max_minutes: float | None = None
     devices: int = 1
     num_nodes: int = 1
+    strategy: str = "ddp"
     accelerator: str = "auto"
     precision: str = "32"
     accumulate_grad_batches: int = 1

@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig, OmegaConf
 
 from viseme.core.errors import CheckpointError, ConfigError, DependencyError
@@ -24,6 +26,7 @@ from .resume import LoaderPlace, SafeCheckpointIO, StepCheckpoint, StepSeed, fin
 
 __all__ = ["build_trainer", "fit"]
 
+STRATEGIES = ("ddp", "fsdp")
 PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -53,12 +56,13 @@ def build_trainer(
     directory = Path(run_dir)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and notes say nothing about the run
     several = options.num_nodes > 1 or options.devices not in (0, 1)
+    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
     return Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy=("ddp_find_unused_parameters_true" if partial_backward else "ddp") if several else "auto",
-        sync_batchnorm=options.sync_batchnorm and several,
+        strategy=_strategy(options, partial_backward) if several else "auto",
+        sync_batchnorm=options.sync_batchnorm and several and not on_cpu,
         use_distributed_sampler=False,  # our batch samplers split the batches over the ranks themselves
         precision=options.precision,  # type: ignore[arg-type]
         max_epochs=options.max_epochs,
@@ -107,6 +111,8 @@ def fit(
         CheckpointError: the checkpoint does not fit, or holds more than weights and counters (it is never unpickled).
         DataError: the run does not learn, or the loss is not finite.
     """
+    if isinstance(trainer.strategy, ModelParallelStrategy) and not is_overridden("configure_model", module):
+        raise ConfigError("trainer.strategy", expected="ddp: this model cannot be shared out", got="fsdp")
     path = find_resume(resume, Path(trainer.default_root_dir))
     loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
     # Second moments of tiny gradients are denormal, and those cost CPUs a hundredfold. Only while training: the
@@ -123,6 +129,21 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return path
+
+
+def _strategy(options: TrainerConfig, partial_backward: bool) -> str | Strategy:
+    """How several processes train one model."""
+    if options.strategy == "fsdp":
+        if partial_backward:
+            raise ConfigError(
+                "trainer.strategy", expected="ddp, for a model whose parts are trained in turn", got="fsdp"
+            )
+        devices = options.devices if options.devices > 0 else max(1, torch.cuda.device_count())
+        # One file for the whole model, which resumes under either strategy.
+        return ModelParallelStrategy(
+            data_parallel_size=devices * options.num_nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return "ddp_find_unused_parameters_true" if partial_backward else "ddp"
 
 
 def _loggers(options: TrainerConfig, directory: Path) -> list[Logger]:
@@ -177,6 +198,10 @@ def _typed(cfg: TrainerConfig | DictConfig) -> TrainerConfig:
     assert isinstance(options, TrainerConfig)
     if options.precision not in PRECISIONS:
         raise ConfigError("trainer.precision", expected=" or ".join(PRECISIONS), got=options.precision)
+    if options.strategy not in STRATEGIES:
+        raise ConfigError("trainer.strategy", expected=" or ".join(STRATEGIES), got=options.strategy)
+    if options.strategy == "fsdp" and options.ema_decay:
+        raise ConfigError("trainer.ema_decay", expected="0 with trainer.strategy=fsdp", got=options.ema_decay)
     if options.accumulate_grad_batches < 1:
         raise ConfigError("trainer.accumulate_grad_batches", expected="at least 1", got=options.accumulate_grad_batches)
     if options.devices == 0 or options.devices < -1:
