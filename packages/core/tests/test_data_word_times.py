@@ -68,7 +68,7 @@ def test_words_may_be_asked_for_later() -> None:
     path = frame_units(WORDS, 30, units, delay_frames=3)
     assert path == [units.blank] * 3 + frame_units(WORDS, 27, units)
     # No later than the clip goes on.
-    assert frame_units(WORDS, 26, units, delay_frames=3) == [units.blank] + frame_units(WORDS, 25, units)
+    assert frame_units(WORDS, 26, units, delay_frames=3) == [units.blank, *frame_units(WORDS, 25, units)]
     assert frame_units(WORDS, 20, units, delay_frames=3) == frame_units(WORDS, 20, units)
 
 
