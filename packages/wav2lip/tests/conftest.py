@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from viseme.core.data import Manifest
+from viseme.core.prepare import FOR, prepare
 from viseme.core.testing.commands import run_command
 from viseme.wav2lip.cli import app
-from viseme.wav2lip.prepare import prepare_crops
 
 
 @pytest.fixture(scope="session")
 def crops(embedded_corpus: Path) -> Path:
     """The embedded corpus in the published layout (beside it, so that every test of the session can reuse it)."""
     folder = embedded_corpus.parent / "crops"
-    prepare_crops(embedded_corpus / "manifest.csv", folder, workers=1)
-    return folder
+    prepare(embedded_corpus / "manifest.csv", folder, crops=FOR["wav2lip"], workers=1)
+    return folder / "face"
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_preparation_goes_on_and_names_what_failed(embedded_corpus: Path, crops:
     outcome = run_command(app, ["prepare", source, tmp_path / "root", "--workers", "1", "--json"])
     assert outcome.code == 0, outcome.err
     report = json.loads(outcome.out)
-    assert report["train"] == 1 and report["reused"] == 0
+    assert report["clips"] == 1 and report["reused"] == 0
     reasons = (tmp_path / "root" / "failures.csv").read_text(encoding="utf-8")
     assert "nobody" in reasons and "no face" in reasons
     again = json.loads(run_command(app, ["prepare", source, tmp_path / "root", "--workers", "1", "--json"]).out)

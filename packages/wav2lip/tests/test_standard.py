@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from viseme.core.prepare import FOR, prepare
 from viseme.core.testing.commands import run_command
 from viseme.core.testing.standard import StandardTests
 from viseme.wav2lip.cli import app
 from viseme.wav2lip.models import GeneratorConfig, Wav2LipGenerator
-from viseme.wav2lip.prepare import prepare_crops
 from viseme.wav2lip.weights import save_network
 
 TINY = GeneratorConfig((4, 6, 8, 16), (0, 0, 0, 0), (16, 12, 10, 8, 8), (0, 0, 0, 0, 0), (4, 4, 8, 8, 16), 4)
@@ -28,7 +28,7 @@ class TestStandard(StandardTests):
     def recipe_overrides(self, recipe: str, corpus: Path, out: Path) -> list[str]:
         """Few steps of tiny networks; the expert, which `train` needs, is trained here first."""
         root = corpus.parent / "crops"
-        prepare_crops(corpus / "manifest.csv", root, workers=1)  # what is there is kept
+        prepare(corpus / "manifest.csv", root, crops=FOR["wav2lip"], workers=1)  # what is there is kept
         common = [
             "model=tiny",
             "trainer=cpu",

@@ -75,7 +75,7 @@ def blend_face(
     """A copy of the frame with the generated face in its box.
 
     Args:
-        generated_SS3: float32 in [0, 255], of the network's size.
+        generated_SS3: float32 in [0, 255], of the network's size, or of an enhancer's.
         points: landmarks (68, 2) in the frame; None, or `options.mask` False: the whole box is pasted.
         weight: of the generated face; 0 leaves the frame as it is (silence).
     """

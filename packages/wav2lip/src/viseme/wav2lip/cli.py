@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viseme.core.cli import App, arg, emit
+from viseme.core.cli.demo import add_demo
+from viseme.core.cli.prepare import add_prepare
 from viseme.core.cli.progress import track
 
 if TYPE_CHECKING:
@@ -28,42 +30,14 @@ def _show(items: Iterable, what: str, count: int) -> Iterable:
     return track(items, what, total=count, unit="frames")
 
 
-@app.verb(
-    "prepare",
-    "videos -> face crops, sound and file lists for training, in the published layout",
-    arg("source", metavar="SOURCE", help="a folder of videos, or a manifest (.csv, .parquet)"),
-    arg("root", metavar="ROOT", help="folder to write; what is already there is kept"),
-    arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
-    arg("--workers", type=int, metavar="N", help="processes (default: one per core)"),
-    json=True,
-    description="Finds and follows the face, writes ROOT/<id>/<frame>.jpg and audio.wav, and the lists "
-    "ROOT/filelists/train.txt, val.txt, test.txt. Resumable at any clip. A clip that cannot be prepared is named with "
-    "its reason in ROOT/failures.csv and stops nothing.",
-)
-def prepare(args: argparse.Namespace) -> None:
-    from viseme.wav2lip.prepare import prepare_crops
-
-    report = prepare_crops(
-        args.source,
-        args.root,
-        workers=args.workers,
-        face=args.face,
-        progress=lambda items, count: track(items, "preparing", total=count),
-    )
-    counts = {name: len(ids) for name, ids in report.clips.items()}
-    facts = {"root": str(report.root), **counts, "failed": len(report.failures), "reused": report.reused}
-    line = (
-        f"{report.root}: {', '.join(f'{count} {name}' for name, count in counts.items())} clips, {report.frames} crops"
-    )
-    if report.failures:
-        line += f"; {len(report.failures)} failed: {report.root / 'failures.csv'} says why"
-    emit([_Line(facts, line)], as_json=args.json)
+add_prepare(app, crops="face")
+add_demo(app)
 
 
 @app.verb(
     "check",
     "what of prepared data is fit to train on, and why the rest is not",
-    arg("root", metavar="ROOT", help="folder of the published layout"),
+    arg("root", metavar="ROOT", help="a prepared store, or a folder of the published layout"),
     arg("--list", default="train.txt", metavar="NAME", help="file list (default: train.txt)"),
     arg("--expert", metavar="DIR", help="a trained expert, to look for sound that is shifted against the picture"),
     json=True,
@@ -146,6 +120,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--no-colour-match", action="store_true", help="leave the generated colours as they are"),
     arg("--no-silence-gate", action="store_true", help="generate the mouth in silence too"),
     arg("--sharpen", type=float, default=0.0, metavar="X", help="sharpen the generated face (default: 0)"),
+    arg("--enhancer", metavar="NAME", help="MODULE:FUNCTION that restores each face (RGB uint8 in and out)"),
     arg("--audio-offset-ms", type=float, default=0.0, metavar="MS", help="positive: lips later than the sound"),
     arg("--batch-size", type=int, default=8, metavar="N", help="frames at once (default: 8)"),
     arg("--bf16", action="store_true", help="half precision, where the processor or GPU has units for it"),
@@ -167,6 +142,7 @@ def sync(args: argparse.Namespace) -> None:
 
 def _options(args: argparse.Namespace) -> Any:
     from viseme.wav2lip.blend import BlendOptions
+    from viseme.wav2lip.enhance import load_enhancer
     from viseme.wav2lip.options import SyncOptions
 
     blend = BlendOptions(mask=not args.box_paste, match_colour=not args.no_colour_match, sharpen=args.sharpen)
@@ -178,6 +154,7 @@ def _options(args: argparse.Namespace) -> Any:
         pads=tuple(args.pads),
         smooth=args.smooth,
         blend=blend,
+        enhancer=load_enhancer(args.enhancer) if args.enhancer else None,
         silence_gate=not args.no_silence_gate,
         audio_offset_ms=args.audio_offset_ms,
         batch_size=args.batch_size,

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from viseme.core.data import BatchSampler, ClipLoader, item_generator
 from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.media import read_audio
+from viseme.wav2lip.augment import Augmentation, draw_augmentation
 from viseme.wav2lip.geometry import resize_crop
 from viseme.wav2lip.samples import (
     WINDOW,
@@ -44,7 +45,7 @@ class DataConfig:
     """The Hydra group `data`.
 
     Attributes:
-        root_dir: of the layout.
+        root_dir: of the layout, or of a prepared store, which has it in `face`.
         filelists: folder of the lists, below `root_dir` unless absolute.
         train_list, val_list, test_list: their names.
         fps: of the frame ids.
@@ -55,6 +56,7 @@ class DataConfig:
         min_distance: frames at least between a window and the other one (negative or reference); published 1.
         num_workers: processes that read.
         cache_gb: memory for crops at the network's size; what does not fit is read from files.
+        augment: strength of random looks and voices in training (`augment.py`); published 0, none.
     """
 
     root_dir: str = "???"
@@ -69,10 +71,13 @@ class DataConfig:
     min_distance: int = 1
     num_workers: int = 8
     cache_gb: float = 0.0
+    augment: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fps <= 0 or self.windows_per_clip < 1 or self.val_windows < 2 or self.min_distance < 1:
             raise ConfigError("fps, windows_per_clip and min_distance are positive, val_windows at least 2", got=self)
+        if not 0 <= self.augment <= 2:
+            raise ConfigError("data.augment is a strength", expected="0 (none) to 2", got=self.augment)
 
 
 @dataclass(eq=False)
@@ -102,6 +107,12 @@ class CropClip:
         return picture
 
 
+def layout(root_dir: str | Path) -> Path:
+    """The folder of the layout: a store made by `prepare` has it in `face`."""
+    root = Path(root_dir)
+    return root / "face" if (root / "face" / "filelists").is_dir() and not (root / "filelists").is_dir() else root
+
+
 def read_list(config: DataConfig, name: str) -> list[str]:
     """Ids of a file list.
 
@@ -109,7 +120,7 @@ def read_list(config: DataConfig, name: str) -> list[str]:
         DataError: no such list, or nothing in it.
     """
     folder = Path(config.filelists)
-    path = (folder if folder.is_absolute() else Path(config.root_dir) / folder) / name
+    path = (folder if folder.is_absolute() else layout(config.root_dir) / folder) / name
     if not path.is_file():
         raise DataError(
             "no such list", path=path, hint="`wav2lip prepare` makes the layout and its lists; one id a line."
@@ -129,7 +140,7 @@ def read_clips(config: DataConfig, name: str, sample: Sample) -> tuple[list[Crop
     clips, problems = [], {}
     for clip_id in read_list(config, name):
         try:
-            clips.append(_read_clip(Path(config.root_dir) / clip_id, clip_id, config, sample))
+            clips.append(_read_clip(layout(config.root_dir) / clip_id, clip_id, config, sample))
         except (VisemeError, OSError) as error:
             problems[clip_id] = str(error)
             _log.warning("%s is left out: %s", clip_id, error)
@@ -181,6 +192,7 @@ class WindowDataset(Dataset):
         seed: of every draw.
         group: expert windows of one clip in an item, all paired with one another; 1: one pair, as published.
         alternate: expert pairs are in sync and out of sync by turns (validation) instead of by a coin.
+        augment: strength of random looks and voices.
     """
 
     def __init__(
@@ -194,9 +206,10 @@ class WindowDataset(Dataset):
         seed: int,
         group: int = 1,
         alternate: bool = False,
+        augment: float = 0.0,
     ) -> None:
         self.clips, self.config, self.sample, self.size, self.seed = list(clips), config, sample, size, seed
-        self.items, self.group, self.alternate = items, group, alternate
+        self.items, self.group, self.alternate, self.augment = items, group, alternate, augment
         self.starts = [usable_starts(clip, config, sample) for clip in self.clips]
 
     def __len__(self) -> int:
@@ -207,23 +220,25 @@ class WindowDataset(Dataset):
         generator = item_generator(self.seed, epoch, item)
         number = item % len(self.clips)
         clip, starts = self.clips[number], self.starts[number]
+        look = draw_augmentation(self.augment, generator) if self.augment else None
+        mel = look.mel(clip.mel) if look else clip.mel
         if self.group > 1:
             chosen = self._apart(clip, starts, generator)
-            windows = [self._window(clip, place) for place in chosen]
+            windows = [self._window(clip, place, look) for place in chosen]
             ids = [clip.frames[place] for place in chosen]
-            return expert_group(windows, clip.mel, ids, size=self.size, fps=self.config.fps)
+            return expert_group(windows, mel, ids, size=self.size, fps=self.config.fps)
         place = starts[_draw(len(starts), generator)]
         other = self._other(starts, place, clip, generator)
         start = clip.frames[place]
         if self.sample == "expert":
             turn = item // len(self.clips) % 2 == 0
             positive = turn if self.alternate else bool(_draw(2, generator))
-            frames = self._window(clip, place if positive else other)
-            return expert_sample(frames, clip.mel, start, positive=positive, size=self.size, fps=self.config.fps)
+            frames = self._window(clip, place if positive else other, look)
+            return expert_sample(frames, mel, start, positive=positive, size=self.size, fps=self.config.fps)
         return generator_sample(
-            self._window(clip, place),
-            self._window(clip, other),
-            clip.mel,
+            self._window(clip, place, look),
+            self._window(clip, other, look),
+            mel,
             start,
             size=self.size,
             fps=self.config.fps,
@@ -248,9 +263,9 @@ class WindowDataset(Dataset):
                     chosen.append(place)
         return chosen
 
-    @staticmethod
-    def _window(clip: CropClip, place: int) -> list[np.ndarray]:
-        return [clip.crop(place + k) for k in range(WINDOW)]
+    def _window(self, clip: CropClip, place: int, look: Augmentation | None) -> list[np.ndarray]:
+        crops = [clip.crop(place + k) for k in range(WINDOW)]
+        return [look.picture(crop, self.size) for crop in crops] if look else crops
 
     def fill_cache(self, limit_bytes: int) -> int:
         """Keep crops in memory at the network's size, clip by clip while they fit; returns how many clips do."""
@@ -301,8 +316,9 @@ def make_loader(
     else:
         items = len(clips) * config.val_windows
     dataset = WindowDataset(
-        clips, config, sample, items=items, size=size, seed=seed, group=group if train else 1, alternate=not train
-    )
+        clips, config, sample, items=items, size=size, seed=seed, group=group if train else 1, alternate=not train,
+        augment=config.augment if train else 0.0,
+    )  # fmt: skip
     if config.cache_gb:
         dataset.fill_cache(int(config.cache_gb * 2**30))
     sampler = BatchSampler([1] * items, batch_size, shuffle=train, seed=seed, rank=rank, world_size=world_size)

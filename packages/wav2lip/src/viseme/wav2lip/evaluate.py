@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from viseme.core.checkpoint import read_published
 from viseme.core.cli.config import typed
 from viseme.core.device import resolve_device
 from viseme.core.errors import DataError, VisemeError
 from viseme.core.faces import Face, FaceMesh, mouth_openness
 from viseme.core.layers.syncnet import SyncNetV2
 from viseme.core.media import read_audio
-from viseme.core.metrics import collect_provenance, write_clip_csv, write_results
-from viseme.core.metrics.frechet import frechet_distance
+from viseme.core.metrics import collect_provenance, write_evaluation
+from viseme.core.metrics.frechet import InceptionFeatures, frechet_distance
 from viseme.core.metrics.sync import SyncNetScorer
 from viseme.wav2lip.data import CropClip, DataConfig, read_clips
 from viseme.wav2lip.fast import fused
@@ -82,6 +83,7 @@ class _Row:
 
     figures: list[dict[str, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
+    inception: list[np.ndarray] = field(default_factory=list)
 
 
 def evaluate_list(cfg: DictConfig) -> EvaluateResult:
@@ -102,6 +104,9 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
     generator = fused(loaded.model).to(device)
     offset = int(loaded.settings.get("audio_offset_frames", 0))
     scorer = _syncnet(options.syncnet, device)
+    inception = None
+    if options.inception is not None:
+        inception = InceptionFeatures(read_published(options.inception), device=device)
 
     found, failures = read_clips(data, data.test_list, "generator")
     clips: list[_Clip] = []
@@ -127,6 +132,8 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
         }
         for name, (faces, sound) in cases.items():
             figures = _score(judge, scorer, faces, sound, data.fps, rows[name])
+            if inception is not None and name in (ROWS[0], ROWS[2], ROWS[3]):
+                rows[name].inception.append(inception(faces[..., ::-1]))
             if name == ROWS[2]:
                 figures |= _likeness(own_faces, clip.faces)
             rows[name].figures.append(figures)
@@ -224,6 +231,8 @@ def _summary(name: str, row: _Row, real: _Row) -> dict[str, Any]:
     if name.startswith("generated"):
         # Frechet distance over the expert's lip embeddings: FID's formula, not Inception's features.
         means["expert_fd"] = frechet_distance(np.concatenate(row.features), np.concatenate(real.features))
+    if name.startswith("generated") and row.inception:
+        means["fid"] = frechet_distance(np.concatenate(row.inception), np.concatenate(real.inception))
     return means
 
 
@@ -235,14 +244,22 @@ def _write(cfg: DictConfig, result: EvaluateResult, out: Path, sha256: str, clip
         config={name: value for name, value in asked.items() if name in ("limit",)},
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    write_results(out / "results.json", result.rows, provenance)
-    write_clip_csv(out / "clips.csv", result.clips)
+    write_evaluation(out, result.rows, result.clips, provenance)
+
+
+def store_overrides(model: Path, store: Path, split: str) -> list[str]:
+    """What makes `wav2lip evaluate` test a generator on a list of prepared crops, by the expert that was trained with
+    it."""
+    crops = store / "face" if (store / "face" / "filelists").is_dir() else store
+    expert = model.parent.parent / "expert" / "model"
+    keys = [f"data.root_dir={crops}", f"data.test_list={split}.txt", f"evaluate.generator={model}"]
+    return ["data=cached", *keys, *([f"evaluate.expert={expert}"] if expert.is_dir() else [])]
 
 
 def table(result: EvaluateResult) -> str:
     """The rows as text."""
     columns = ["cosine", "expert_d", "expert_c", "offset", "lse_d", "lse_c", "mouth_correlation", "psnr", "ssim",
-               "mouth_distance", "expert_fd"]  # fmt: skip
+               "mouth_distance", "expert_fd", "fid"]  # fmt: skip
     shown = [name for name in columns if any(name in row for row in result.rows)]
     heads = {"mouth_correlation": "mouth r", "mouth_distance": "mouth d"}
     lines = (

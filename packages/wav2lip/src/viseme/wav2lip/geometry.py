@@ -11,7 +11,16 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-__all__ = ["apply_frame_options", "coords_of", "face_inputs", "paste", "resize_crop", "smooth_boxes", "batched"]
+__all__ = [
+    "apply_frame_options",
+    "batched",
+    "coords_of",
+    "cut_box",
+    "face_inputs",
+    "paste",
+    "resize_crop",
+    "smooth_boxes",
+]
 
 Rect = tuple[int, int, int, int]
 
@@ -64,6 +73,19 @@ def coords_of(
     ]
     boxes = np.array(padded, dtype=np.int64).reshape(-1, 4)
     return (smooth_boxes(boxes, window) if smooth else boxes)[:, [1, 3, 0, 2]]
+
+
+def cut_box(frame: np.ndarray, box: np.ndarray, max_side_px: int) -> np.ndarray | None:
+    """The part of a frame inside a box, scaled down to at most `max_side_px`; None where nothing is left."""
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    crop = frame[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
+    if min(crop.shape[:2]) < 8:
+        return None
+    if max(crop.shape[:2]) > max_side_px:
+        scale = max_side_px / max(crop.shape[:2])
+        crop = cv2.resize(crop, (0, 0), fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return crop
 
 
 def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 from viseme.core.errors import ConfigError
 from viseme.wav2lip.blend import BlendOptions
+from viseme.wav2lip.enhance import Enhancer
 from viseme.wav2lip.source import Loop
 
 __all__ = ["SyncOptions", "SyncedVideo"]
@@ -31,6 +32,7 @@ class SyncOptions:
         resize_factor, rotate, crop: what is done to a video's frames first (see `geometry.apply_frame_options`).
         smooth: frames of the centred smoothing of boxes; 0 for none.
         blend: how faces are put back.
+        enhancer: what is done to each generated face before it is put back (see `enhance.py`).
         silence_gate: where nobody speaks, show the source's mouth, if that is at rest.
         audio_offset_ms: positive: lips later than the sound.
         batch_size: frames that the generator makes at once.
@@ -51,6 +53,7 @@ class SyncOptions:
     sizes: tuple[int, int, int] | None = None
     smooth: int = 7
     blend: BlendOptions = field(default_factory=BlendOptions)
+    enhancer: Enhancer | None = None
     silence_gate: bool = True
     audio_offset_ms: float = 0.0
     batch_size: int = 8

@@ -30,6 +30,7 @@ from viseme.core.signal import WAV2LIP_MEL
 from viseme.core.types import Audio
 from viseme.wav2lip.blend import blend_face, clip_box
 from viseme.wav2lip.boxes import FacePath, face_path, keep_points
+from viseme.wav2lip.enhance import enhanced
 from viseme.wav2lip.fast import fused
 from viseme.wav2lip.geometry import apply_frame_options, face_inputs
 from viseme.wav2lip.models import Wav2LipGenerator
@@ -308,8 +309,10 @@ class Wav2Lip:
                 for job, face_BGR in zip(chosen, made):
                     assert job.box is not None
                     points = path.points[job.source] if options.box is None else None
-                    weight = float(gate[job.number])
-                    job.frame = blend_face(job.frame, face_BGR[..., ::-1], job.box, points, options.blend, weight)
+                    weight, face = float(gate[job.number]), face_BGR[..., ::-1]
+                    if options.enhancer is not None:
+                        face = enhanced(_at_size(face, job.box), options.enhancer)
+                    job.frame = blend_face(job.frame, face, job.box, points, options.blend, weight)
         return jobs
 
     def _tags(self) -> dict[str, str]:
@@ -327,6 +330,11 @@ def _scaled(first: np.ndarray, sizes: tuple[int, int, int]) -> Callable[[np.ndar
         x1, y1, x2, y2 = (int(value) for value in faces[0].box_xyxy)
         height, width = rescaled_size(height, width, (x1, y1, x2, y2), face_res, min_frame_res)
     return lambda frame: cv2.resize(frame, (width, height))
+
+
+def _at_size(face: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    x1, y1, x2, y2 = box
+    return cv2.resize(np.ascontiguousarray(face), (x2 - x1, y2 - y1), interpolation=cv2.INTER_CUBIC)
 
 
 def _padded(box: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:

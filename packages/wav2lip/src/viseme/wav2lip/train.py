@@ -21,7 +21,7 @@ from viseme.wav2lip.published import build_model
 from viseme.wav2lip.task import ExpertTask, GeneratorTask, OptimConfig
 from viseme.wav2lip.weights import load_network, save_network
 
-ALARM_STEPS = {"groups": 300, "pairs": 200_000}
+ALARM_STEPS = {"groups": 800, "pairs": 200_000}
 """Steps after which an expert must be better than chance; single pairs, as published, need a very long time."""
 
 __all__ = ["TrainReport", "expert_directory", "generator_directory", "train_expert", "train_generator"]
@@ -101,6 +101,13 @@ def train_generator(cfg: DictConfig) -> TrainReport:
     size = generator.config.image_size
     if expert.config.image_size != size:
         raise ConfigError("expert and generator have different picture sizes", got=(expert.config.image_size, size))
+    if optim.adversarial_weight > 0 and cfg.trainer.precision == "16-mixed":
+        # Two optimisers would share one loss scale, which each step of either would move for both.
+        raise ConfigError(
+            "16-bit floats do not go with the discriminator",
+            expected="trainer.precision=bf16-mixed or 32, or optim.adversarial_weight=0",
+            got=cfg.trainer.precision,
+        )
     discriminator = _network(cfg, "discriminator") if optim.adversarial_weight > 0 else None
     if discriminator is not None and discriminator.config.image_size != size:
         raise ConfigError("discriminator and generator have different picture sizes", expected=size)
