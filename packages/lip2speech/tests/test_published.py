@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from viseme.core.errors import CheckpointError
+from viseme.core.layers import ResNetTrunk
 from viseme.core.testing.commands import check_user_error, run_command
 from viseme.lip2speech.cli import app
 from viseme.lip2speech.models import VCAGAN, ContentConfig, MultitaskConfig, MultitaskModel, VCAConfig, build_recogniser
@@ -152,3 +154,24 @@ def test_not_weights_at_all(tmp_path: Path) -> None:
 def test_records() -> None:
     outcome = run_command(app, ["models"])
     assert outcome.code == 0 and "vca_gan_lrs2" in outcome.out and "CC BY-NC" in outcome.out
+
+
+@pytest.mark.parametrize("system", ["vca", "multitask"])
+def test_a_lip_readers_front_starts_either_system(system: str, gan: VCAGAN, multitask: MultitaskModel) -> None:
+    model: Any = {"vca": gan, "multitask": multitask}[system]
+    reader = ResNetTrunk(2, model.config.widths, "relu")
+    mine = model.visual_front.state_dict()
+    state = {f"video.frontend.trunk.{key}": value for key, value in reader.state_dict().items()}
+    state |= {
+        f"video.frontend.frontend3D.{key.removeprefix('frontend.')}": torch.full_like(value, 0.5)
+        for key, value in mine.items()
+        if key.startswith(("frontend.0.", "frontend.1."))
+    }
+    assert load_visual_front(model, state | {"decoder.embed.weight": torch.zeros(1)}) == ["frontend", "resnet"]
+    trunk = {"vca": "resnet.", "multitask": "resnet.resnet."}[system]
+    loaded = model.visual_front.state_dict()
+    torch.testing.assert_close(loaded[f"{trunk}layer2.0.conv1.weight"], reader.state_dict()["layer2.0.conv1.weight"])
+    assert float(loaded["frontend.0.weight"].min()) == 0.5
+    state["video.frontend.trunk.layer2.0.conv1.weight"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match="visual front"):
+        load_visual_front(model, state)

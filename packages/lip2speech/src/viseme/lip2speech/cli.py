@@ -85,13 +85,13 @@ def evaluate(cfg: DictConfig) -> None:
 def speak(args: argparse.Namespace) -> None:
     from viseme.core.media import mux
     from viseme.lip2speech.pipeline import Lip2Speech
-    from viseme.lip2speech.vocoder import MelVocoder
+    from viseme.lip2speech.vocoder import load_vocoder
 
     speaker = Lip2Speech.from_pretrained(args.model, device=args.device)
     speaker.iterations = speaker.iterations if args.iterations is None else args.iterations
     speaker.momentum = speaker.momentum if args.momentum is None else args.momentum
     if args.vocoder:
-        speaker.use_vocoder(MelVocoder.from_pretrained(args.vocoder, speaker.device))
+        speaker.use_vocoder(load_vocoder(args.vocoder, speaker.device))
     spoken = speaker.speak(args.input, reference=args.reference, face=args.face, seed=args.seed)
     out = Path(args.out) if args.out else Path(args.input).with_suffix(".wav")
     spoken.save(out)

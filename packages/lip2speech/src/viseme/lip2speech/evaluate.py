@@ -6,64 +6,38 @@ Every clip's speech comes from the pipeline.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from viseme.core.checkpoint import load_model_dir
 from viseme.core.cli import track
 from viseme.core.cli.config import typed
 from viseme.core.data import ClipDataset, ManifestRow
 from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.media import write_audio
-from viseme.core.metrics import (
-    PesqConvention,
-    SpeechScores,
-    collect_provenance,
-    count_errors,
-    speech_scores,
-    write_clip_csv,
-    write_results,
-)
-from viseme.core.metrics.recogniser import Recogniser
+from viseme.core.metrics import collect_provenance, write_evaluation
+from viseme.core.metrics.dnsmos import DNSMOS
 from viseme.core.signal import peak_normalise
-from viseme.core.text import normalise
 from viseme.core.types import Audio, Clip
-from viseme.lip2speech.data import DataConfig, ItemMaker, read_clips
+from viseme.lip2speech.data import Clips, DataConfig, ItemMaker, read_clips
 from viseme.lip2speech.models import VCAGAN
 from viseme.lip2speech.pipeline import RATE, SAMPLES_PER_FRAME, Lip2Speech
-from viseme.lip2speech.scoring import load_scorer
+from viseme.lip2speech.report import Sample, write_report
+from viseme.lip2speech.scores import Heard, Row, Scorers, Tally
+from viseme.lip2speech.scoring import load_scorer, load_sync_scorer
 from viseme.lip2speech.sound import analyse, log_spectrogram
-from viseme.lip2speech.vocoder import MelVocoder
+from viseme.lip2speech.vocoder import load_vocoder
 
-__all__ = ["Evaluation", "Row", "evaluate_split", "table"]
+__all__ = ["Evaluation", "evaluate_split", "table"]
 
-GENERATED, REAL, CHANCE = "generated", "real, same vocoder", "chance: another clip"
-MANY = 300
-"""Scores from which on processes are worth their start."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Means over clips of one kind of speech; `wer` is errors over words of the whole set, None without a recogniser.
-
-    `pesq_clips`: clips that PESQ could score.
-    """
-
-    speech: str
-    stoi: float
-    estoi: float
-    pesq: float | None
-    wer: float | None
-    clips: int
-    pesq_clips: int
+MANY = 100
+"""Clips from which on processes that score are worth their start."""
 
 
 @dataclass(frozen=True)
@@ -76,51 +50,58 @@ class Evaluation:
     synthetic: bool = False
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """One clip: its text, and its sound: reference, generated, and real through the vocoder."""
-
-    row: ManifestRow
-    reference: np.ndarray
-    generated: np.ndarray
-    vocoded: np.ndarray
-
-
 def evaluate_split(cfg: DictConfig) -> Evaluation:
-    """What `lip2speech evaluate` does: a configuration in; rows, `results.json` and `clips.csv` out.
+    """What `lip2speech evaluate` does: a configuration in; rows, `results.json`, `clips.csv` and `report.html` out.
 
     Raises:
         DataError: no clip that can be scored.
         ConfigError: options that make no sense.
+        CheckpointError: a model, recogniser or scorer that cannot be read.
     """
     options, run = cfg.evaluate, Path(cfg.checkpoint_dir)
     speaker = Lip2Speech.from_pretrained(options.model or run / "model", device=options.device)
     if options.vocoder:
-        speaker.use_vocoder(MelVocoder.from_pretrained(options.vocoder, speaker.device))
+        speaker.use_vocoder(load_vocoder(options.vocoder, speaker.device))
     data = typed(DataConfig, cfg.data)
     if options.voice not in ("own", "other", "model"):
         raise ConfigError("no such voice", expected="own | other | model", got=options.voice)
-    recogniser = load_scorer(options.recogniser) if options.recogniser else None
+    if options.sync_model and data.data_name == "store":
+        raise ConfigError(
+            "sync scores need whole faces, and this store holds mouth crops", expected="data_name=LRS2, LRS3 or GRID"
+        )
     out = Path(options.out or run / "evaluation")
-    failures: dict[str, str] = {}
-    heard = []
-    for clip in _speak(speaker, data, options, failures):
-        heard.append(clip)
-        if options.save_wav:
-            for kind, sound in (("wav", clip.generated), ("wav_real", clip.vocoded)):
-                write_audio(out / kind / f"{clip.row.id}.wav", Audio(sound, RATE))
-    if not heard:
-        raise DataError("no clip could be scored", got=next(iter(failures.values()), "none in the split"))
-    result = _score(heard, failures, recogniser, options)
-    _write(result, out, speaker, recogniser, cfg)
+    clips = read_clips(data, "test", texts=bool(options.recogniser))
+    count = min(len(clips.manifest), options.limit or len(clips.manifest))
+    scorers = Scorers(
+        options.pesq,
+        options.normaliser,
+        load_scorer(options.recogniser) if options.recogniser else None,
+        DNSMOS(options.dnsmos) if options.dnsmos else None,
+        load_sync_scorer(options.sync_model, device=speaker.device) if options.sync_model else None,
+        options.workers if count >= MANY else 1,
+    )
+    shown: list[Heard] = []
+    wanted = set(np.linspace(0, count - 1, min(options.samples, count)).round().astype(int).tolist())
+    synthetic = False
+    with scorers:
+        tally = Tally(scorers)
+        for number, clip in enumerate(tally.add(_speak(speaker, data, clips, count, options, tally.failures))):
+            synthetic = synthetic or bool(clip.row.extra.get("synthetic"))
+            if number in wanted:
+                shown.append(clip)
+            if options.save_wav:
+                for kind, sound in (("wav", clip.generated), ("wav_real", clip.vocoded)):
+                    write_audio(out / kind / f"{clip.row.id}.wav", Audio(sound, RATE))
+        result = Evaluation(tally.rows(), tally.clips, tally.failures, synthetic)
+    _write(result, shown, out, speaker, scorers, cfg)
     return result
 
 
-def _speak(speaker: Lip2Speech, data: DataConfig, options: DictConfig, failures: dict[str, str]) -> Iterator[_Heard]:
-    clips = read_clips(data, "test", texts=False)
-    manifest = clips.manifest[: options.limit] if options.limit else clips.manifest
-    gray = data.data_name == "store"
-    dataset: ClipDataset = ClipDataset(manifest, _keep, gray=gray)
+def _speak(
+    speaker: Lip2Speech, data: DataConfig, clips: Clips, count: int, options: DictConfig, failures: dict[str, str]
+) -> Iterator[Heard]:
+    manifest = clips.manifest[:count]
+    dataset: ClipDataset = ClipDataset(manifest, _keep, gray=data.data_name == "store")
     maker = ItemMaker(speaker.model.config, data, clips, training=False)
     for index in track(range(len(manifest)), "speaking"):
         row = manifest[index]
@@ -133,11 +114,15 @@ def _speak(speaker: Lip2Speech, data: DataConfig, options: DictConfig, failures:
             padded = data.max_timesteps if options.published_padding else None
             mel, linear = speaker.speak_crops(crops, prompt, seed=options.seed + index, padded=padded)
             reference = peak_normalise(torch.from_numpy(clip.audio.samples[: SAMPLES_PER_FRAME * len(whole)]))
-            yield _Heard(
+            real, magnitude = _analysed(speaker, reference)
+            yield Heard(
                 row,
                 reference.numpy(),
                 np.concatenate(list(speaker.waveform([(mel, linear)], seed=options.seed))),
-                _vocoded(speaker, reference, options.seed),
+                np.concatenate(list(speaker.waveform([(real, magnitude)], seed=options.seed))),
+                mel.numpy(),
+                real.numpy(),
+                whole if options.sync_model else None,
             )
         except VisemeError as error:
             failures[row.id] = str(error)
@@ -169,90 +154,26 @@ def _prompt(speaker: Lip2Speech, dataset: ClipDataset, voice: str, index: int, c
     return mel[None, :, :50]  # the published test: the beginning of the very clip
 
 
-def _vocoded(speaker: Lip2Speech, reference: torch.Tensor, seed: int) -> np.ndarray:
-    """Real speech as the network would give it if it made no mistake, through the same way back."""
+def _analysed(speaker: Lip2Speech, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Mel and spectrogram of real speech, as the network would give them if it made no mistake."""
     mel, magnitude = analyse(reference, speaker.model.config.mel_spec)
     linear = None
     if isinstance(speaker.model, VCAGAN):
         linear = log_spectrogram(magnitude) if speaker.model.config.spectrogram == "log" else magnitude
-    return np.concatenate(list(speaker.waveform([(mel, linear)], seed=seed)))
+    return mel, linear
 
 
-def _score(
-    heard: list[_Heard], failures: dict[str, str], recogniser: Recogniser | None, options: DictConfig
-) -> Evaluation:
-    step = max(1, len(heard) // 2)
-    kinds = {
-        GENERATED: [clip.generated for clip in heard],
-        REAL: [clip.vocoded for clip in heard],
-        CHANCE: [heard[(i + step) % len(heard)].generated for i in range(len(heard))],
-    }
-    rows, figures = [], []
-    scored = _scores([clip.reference for clip in heard], list(kinds.values()), options.pesq, options.workers)
-    for (kind, sounds), found in zip(kinds.items(), scored):
-        texts = recogniser(sounds) if recogniser is not None else []
-        errors = words = 0
-        scores: list[SpeechScores] = []
-        for index, (clip, score) in enumerate(zip(heard, found)):
-            figure: dict[str, Any] = {"id": clip.row.id, "speech": kind}
-            if isinstance(score, SpeechScores):
-                scores.append(score)
-                figure |= asdict(score)
-            else:
-                failures[clip.row.id] = score
-            if texts and clip.row.text:
-                said, understood = (normalise(x, options.normaliser) for x in (clip.row.text, texts[index]))
-                counted = count_errors(said.split(), understood.split())
-                errors, words = errors + counted.errors, words + counted.length
-                figure |= {"text": said, "understood": understood, "errors": counted.errors, "words": counted.length}
-            figures.append(figure)
-        if not scores:
-            raise DataError("no clip could be scored", got=next(iter(failures.values())))
-        rows.append(_mean(kind, scores, errors / words if words else None))
-    return Evaluation(rows, figures, failures, any(clip.row.extra.get("synthetic") for clip in heard))
-
-
-def _mean(kind: str, scores: list[SpeechScores], wer: float | None) -> Row:
-    opinions = [score.pesq for score in scores if score.pesq is not None]
-    return Row(
-        kind,
-        float(np.mean([score.stoi for score in scores])),
-        float(np.mean([score.estoi for score in scores])),
-        float(np.mean(opinions)) if opinions else None,
-        wer,
-        len(scores),
-        len(opinions),
-    )
-
-
-def _scores(
-    references: list[np.ndarray], kinds: list[list[np.ndarray]], convention: PesqConvention, workers: int | None
-) -> list[list[SpeechScores | str]]:
-    """Scores of each clip of each kind, or why there are none; over processes where there are many clips."""
-    jobs = [(reference, sound, convention) for sounds in kinds for reference, sound in zip(references, sounds)]
-    count = (os.cpu_count() or 1) if workers is None else workers
-    if count > 1 and len(jobs) >= MANY:
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = list(pool.map(_score_one, jobs, chunksize=16))
-    else:
-        found = [_score_one(job) for job in jobs]
-    return [found[start : start + len(references)] for start in range(0, len(found), len(references))]
-
-
-def _score_one(job: tuple[np.ndarray, np.ndarray, PesqConvention]) -> SpeechScores | str:
-    reference, sound, convention = job
-    try:
-        return speech_scores(reference, sound, pesq_convention=convention)
-    except DataError as error:
-        return str(error)
-
-
-def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recogniser | None, cfg: DictConfig) -> None:
+def _write(
+    result: Evaluation, shown: list[Heard], out: Path, speaker: Lip2Speech, scorers: Scorers, cfg: DictConfig
+) -> None:
     options = cfg.evaluate
+    back = "neural vocoder" if speaker.vocoder is not None else f"Griffin-Lim, {speaker.iterations} iterations"
+    recogniser = scorers.recogniser.name if scorers.recogniser is not None else None
     provenance = collect_provenance(
         synthetic=result.synthetic,
         normaliser=options.normaliser,
-        data_sha256="",
+        data_sha256=hashlib.sha256("\n".join(sorted({str(clip["id"]) for clip in result.clips})).encode()).hexdigest(),
+        model_sha256=_weights_sha256(Path(options.model or Path(cfg.checkpoint_dir) / "model")),
         config={
             "pesq": options.pesq,
             "voice": options.voice,
@@ -263,22 +184,54 @@ def _write(result: Evaluation, out: Path, speaker: Lip2Speech, recogniser: Recog
                 "momentum": speaker.momentum,
                 "mel_inverse": speaker.mel_inverse,
             },
-            "recogniser": recogniser.name if recogniser is not None else None,
+            "recogniser": recogniser,
             "seed": options.seed,
             "not_scored": result.failures,
             "note": speaker.domain,
         },
     )
-    write_results(out / "results.json", [asdict(row) for row in result.rows], provenance)
-    write_clip_csv(out / "clips.csv", result.clips)
+    write_evaluation(out, [asdict(row) for row in result.rows], result.clips, provenance)
+    if not shown:
+        return
+    understood: dict[str, dict[str, str]] = {}
+    for figures in result.clips:
+        if "understood" in figures:
+            understood.setdefault(str(figures["id"]), {})[str(figures["speech"])] = str(figures["understood"])
+    notes = [
+        "SYNTHETIC data: rendered faces and synthetic voices." if result.synthetic else "",
+        speaker.domain,
+        f"Voice of the prompt: {options.voice}. Way back to sound: {back}. PESQ: {options.pesq}.",
+        f"Words through: {recogniser}." if recogniser else "",
+    ]
+    samples = [Sample(clip, understood.get(clip.row.id, {})) for clip in shown]
+    write_report(out / "report.html", result.rows, samples, notes)
+
+
+def _weights_sha256(directory: Path) -> str:
+    with (directory / "model.safetensors").open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()
+
+
+def store_overrides(model: Path, store: Path, split: str) -> list[str]:
+    """What makes `lip2speech evaluate` test a model directory on a part of a prepared store: crops as it was trained
+    on."""
+    size = load_model_dir(model).config["input"]["size"]
+    keys = [f"data.data={store}", f"data.test_split={split}", f"data.size={size}", f"evaluate.model={model}"]
+    return ["data=store", *keys]
 
 
 def table(result: Evaluation) -> str:
     """Rows as text; says where the data are synthetic."""
     lines = ["SYNTHETIC data"] if result.synthetic else []
-    lines.append(f"{'speech':22} {'STOI':>6} {'ESTOI':>6} {'PESQ':>6} {'WER %':>7} {'clips':>6}")
+    extras = [
+        name for name in ("dnsmos", "lse_d", "lse_c") if any(getattr(row, name) is not None for row in result.rows)
+    ]
+    titles = "".join(f" {name.upper().replace('_', '-'):>7}" for name in extras)
+    lines.append(f"{'speech':22} {'STOI':>6} {'ESTOI':>6} {'PESQ':>6} {'WER %':>7}{titles} {'clips':>6}")
     for row in result.rows:
         pesq = f"{row.pesq:6.2f}" if row.pesq is not None else "     -"
         wer = f"{100 * row.wer:7.1f}" if row.wer is not None else "      -"
-        lines.append(f"{row.speech:22} {row.stoi:6.3f} {row.estoi:6.3f} {pesq} {wer} {row.clips:6d}")
+        values = [getattr(row, name) for name in extras]
+        more = "".join("       -" if value is None else f" {value:7.2f}" for value in values)
+        lines.append(f"{row.speech:22} {row.stoi:6.3f} {row.estoi:6.3f} {pesq} {wer}{more} {row.clips:6d}")
     return "\n".join(lines)

@@ -73,12 +73,19 @@ class VCAObjective:
         reconstruction_weight: 50.
         log_mels: mels are compared on the natural-log scale (GRID) rather than normalised (LRS).
         mask_padding: what pads short clips does not count (the published loss counts it).
+        adversarial_after: steps before the critics of the mels join, by which time there is something to criticise
+            (published: 0); -1: they never do. The sync discriminator is there from the start.
     """
 
     sync_weight: float = 0.5
     reconstruction_weight: float = 50.0
     log_mels: bool = False
     mask_padding: bool = True
+    adversarial_after: int = 0
+
+    def adversarial(self, step: int) -> bool:
+        """Whether the critics have joined by that step."""
+        return 0 <= self.adversarial_after <= step
 
     def reconstruct(
         self,
@@ -124,6 +131,7 @@ class VCAStep:
         lengths: (B,) video frames, for the attention.
         columns: (B,) mel columns that are not padding.
         noise: (B, channels, 20, T); drawn where None.
+        adversarial: whether the critics of the mels take part.
     """
 
     def __init__(
@@ -136,8 +144,11 @@ class VCAStep:
         lengths: Tensor | None = None,
         columns: Tensor | None = None,
         noise: Tensor | None = None,
+        *,
+        adversarial: bool = True,
     ) -> None:
         self.model, self.objective = model, objective
+        self.critics = list(model.discriminators) if adversarial else []
         self.targets = mel_targets(mel)
         self.spectrogram = spectrogram
         self.columns = columns if objective.mask_padding else None
@@ -148,17 +159,18 @@ class VCAStep:
     def discriminators(self) -> dict[str, Tensor]:
         """Losses of the critics; `d_loss` is to be minimised. Its gradient also reaches the local feature."""
         context = self.context.detach()
-        real = fake = self.local.new_zeros(())
+        real = fake = penalty = self.local.new_zeros(())
         penalties = []
-        for critic, mine, theirs in zip(self.model.discriminators, self.mels, self.targets):
+        for critic, mine, theirs in zip(self.critics, self.mels, self.targets):
             theirs = theirs.detach().requires_grad_()
             alone, given = critic(theirs, context)
             real = real + (adversarial_loss(alone, real=True) + adversarial_loss(given, real=True)) / 3
             penalties.append(gradient_penalty(alone, theirs).mean())
             alone, given = critic(mine.detach(), context)
             fake = fake + (adversarial_loss(alone, real=False) + adversarial_loss(given, real=False)) / 3
-        penalty = torch.stack(penalties)
-        real = real + penalty.mean()
+        if penalties:
+            penalty = torch.stack(penalties)
+            real = real + penalty.mean()
         sync = self.model.sync_discriminator.contrastive(self.local, self.targets.fine).mean()
         total = real + fake + self.objective.sync_weight * sync
         return {"d_loss": total, "real_loss": real, "fake_loss": fake, "r1": penalty, "d_sync_loss": sync}
@@ -167,7 +179,7 @@ class VCAStep:
         """Losses of what speaks, with the critics as they are now; `g_loss` is to be minimised."""
         adversarial = self.local.new_zeros(())
         with frozen(self.model.judging()):
-            for critic, mine in zip(self.model.discriminators, self.mels):
+            for critic, mine in zip(self.critics, self.mels):
                 alone, given = critic(mine, self.context.detach())
                 adversarial = (
                     adversarial + (adversarial_loss(alone, real=True) + adversarial_loss(given, real=True)) / 3

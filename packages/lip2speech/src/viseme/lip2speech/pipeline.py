@@ -23,12 +23,12 @@ from viseme.core.device import resolve_device
 from viseme.core.errors import CheckpointError, ConfigError, DataError, FaceError, MediaError
 from viseme.core.faces import FaceMesh, FaceTracker, YuNet, choose_track, find_gaps
 from viseme.core.media import probe, read_audio, stream_frames
-from viseme.core.signal import inverse_preemphasis
 from viseme.core.types import Audio
 from viseme.lip2speech.items import PROMPT_COLUMNS
 from viseme.lip2speech.lips import LipInput
 from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig, build_model, model_config
 from viseme.lip2speech.sound import SPECTROGRAM_GAIN, Inverter, MelInverse, analyse, mel_to_magnitude
+from viseme.lip2speech.spectrum import SpectrumVocoder
 from viseme.lip2speech.synthesis import Synthesis
 from viseme.lip2speech.text import load_text
 from viseme.lip2speech.vocoder import MelVocoder
@@ -74,7 +74,7 @@ class Lip2Speech:
         momentum: float = 0.99,
         mel_inverse: MelInverse = "pseudo",
         flip: bool = True,
-        vocoder: MelVocoder | None = None,
+        vocoder: MelVocoder | SpectrumVocoder | None = None,
         domain: str = "",
         record: str = "",
     ) -> None:
@@ -83,11 +83,11 @@ class Lip2Speech:
         self.lips, self.tokenizer, self.prompt = lips or LipInput(), tokenizer, prompt
         self.iterations, self.momentum, self.mel_inverse, self.flip = iterations, momentum, mel_inverse, flip
         self.domain, self.record = domain, record
-        self.vocoder: MelVocoder | None = None
+        self.vocoder: MelVocoder | SpectrumVocoder | None = None
         if vocoder is not None:
             self.use_vocoder(vocoder)
 
-    def use_vocoder(self, vocoder: MelVocoder) -> None:
+    def use_vocoder(self, vocoder: MelVocoder | SpectrumVocoder) -> None:
         """Take a neural vocoder for the way from mels to sound.
 
         Raises:
@@ -327,17 +327,13 @@ class Lip2Speech:
     def waveform(self, chunks: Iterable[tuple[Tensor, Tensor | None]], *, seed: int = 0) -> Iterator[np.ndarray]:
         """Samples of pieces of mel or spectrogram in one stream: by the vocoder, or by Griffin-Lim."""
         if self.vocoder is not None:
-            for piece in self.vocoder.stream(part for mel, _ in chunks for part in mel.split(PIECE, dim=-1)):
-                yield piece.numpy()
-            return
-        solver = self.inverter.solver
-        coefficient = self.model.config.mel_spec.preemphasis
-        magnitudes = (piece for mel, linear in chunks for piece in self.magnitude(mel, linear).split(PIECE, dim=-1))
-        before = torch.zeros(1)  # what de-emphasis carries from piece to piece
-        for piece in solver.stream(magnitudes, generator=torch.Generator().manual_seed(seed)):
-            piece = inverse_preemphasis(torch.cat([before, piece]), coefficient)[1:]
-            before = piece[-1:] if len(piece) else before
-            yield piece.clamp(-1, 1).numpy()
+            mels = (part for mel, _ in chunks for part in mel.split(PIECE, dim=-1))
+            pieces = self.vocoder.stream(mels, seed=seed)
+        else:
+            magnitudes = (piece for mel, linear in chunks for piece in self.magnitude(mel, linear).split(PIECE, dim=-1))
+            pieces = self.inverter.stream(magnitudes, generator=torch.Generator().manual_seed(seed))
+        for piece in pieces:
+            yield piece.numpy()
 
     def magnitude(self, mel: Tensor, linear: Tensor | None) -> Tensor:
         """Linear magnitudes (F, S) of what the network gave."""

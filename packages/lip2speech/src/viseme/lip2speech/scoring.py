@@ -1,6 +1,6 @@
 """The published recognisers of GRID and LRW, to score speech with: `grid:DIR` and `lrw:DIR`, beside core's.
 
-DIR is what `lip2speech convert` made of their checkpoints.
+DIR is what `lip2speech convert` made of their checkpoints. And the network that says how well lips and sound fit.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from viseme.core.checkpoint import load_model_dir
+from viseme.core.checkpoint import check_keys, load_model_dir, read_published
 from viseme.core.errors import CheckpointError
+from viseme.core.layers.syncnet import SyncNetV2
 from viseme.core.metrics.recogniser import Recogniser, load_recogniser
+from viseme.core.metrics.sync import SyncNetScorer
 from viseme.core.signal import VCA_GRID_MEL, VCA_LRS_MEL, peak_normalise
 from viseme.lip2speech.models.recognisers import GRID_COLUMNS, LRW_COLUMNS, grid_text
 from viseme.lip2speech.published import RECOGNISER_PARTS, convert_grid_recogniser, convert_lrw_recogniser
 
-__all__ = ["WORDS_FILE", "load_scorer"]
+__all__ = ["WORDS_FILE", "load_scorer", "load_sync_scorer"]
 
 WORDS_FILE = "words.txt"
 """The LRW recogniser's classes in order, a line each, in its model directory."""
@@ -37,6 +39,21 @@ def load_scorer(spec: str) -> Recogniser:
     if kind in ("grid", "lrw") and colon:
         return _Published(kind, Path(name))
     return load_recogniser(spec if colon else f"avsr:{spec}")
+
+
+def load_sync_scorer(path: str | Path, *, device: str | torch.device = "cpu") -> SyncNetScorer:
+    """SyncNet v2, for LSE-D and LSE-C: its published file (`syncnet_v2.model`), or a model directory made of it (by
+    viseme-wav2lip).
+
+    Raises:
+        CheckpointError: unreadable, or another network.
+    """
+    state = load_model_dir(path).state if Path(path).is_dir() else read_published(path)
+    with torch.device("meta"):
+        model = SyncNetV2()
+    check_keys(state, model, "SyncNet v2", path=path)
+    model.load_state_dict(dict(state), assign=True)
+    return SyncNetScorer(model, device=device)
 
 
 class _Published:

@@ -5,6 +5,7 @@ S samples at 16 kHz, F linear bins, T columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -92,3 +93,11 @@ class Inverter:
         """(..., F, T) magnitudes -> (..., hop * (T - 1)) in [-1, 1]; negative ones flip the phase."""
         x = self.solver(magnitude, phase_uniform=phase_uniform, generator=generator)
         return inverse_preemphasis(x, self.spec.preemphasis).clamp(-1, 1)
+
+    def stream(self, magnitudes: Iterable[Tensor], *, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Samples of magnitudes that come in pieces (F, t), in one stream without seams."""
+        before = torch.zeros(1)  # what de-emphasis carries from piece to piece
+        for piece in self.solver.stream(magnitudes, generator=generator):
+            piece = inverse_preemphasis(torch.cat([before, piece]), self.spec.preemphasis)[1:]
+            before = piece[-1:] if len(piece) else before
+            yield piece.clamp(-1, 1)

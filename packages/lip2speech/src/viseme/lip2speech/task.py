@@ -88,9 +88,17 @@ class VCATask(_SpeechTask):
 
     def training_step(self, batch: VCABatch, batch_index: int) -> dict[str, Tensor]:
         speaking, judging = self.optimizers()  # type: ignore[misc]
-        _warm_up((speaking, judging), self.optim, self.global_step // 2)
+        number = self.global_step // 2
+        _warm_up((speaking, judging), self.optim, number)
         step = VCAStep(
-            self.model, self.objective, batch.video, batch.mel, batch.spectrogram, batch.lengths, batch.columns
+            self.model,
+            self.objective,
+            batch.video,
+            batch.mel,
+            batch.spectrogram,
+            batch.lengths,
+            batch.columns,
+            adversarial=self.objective.adversarial(number),
         )
         judged = step.discriminators()
         judging.zero_grad()

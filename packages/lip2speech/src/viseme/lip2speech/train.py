@@ -22,6 +22,7 @@ from viseme.lip2speech.models import (
     ModelConfig,
     MultitaskConfig,
     MultitaskModel,
+    SpectrumConfig,
     VCAConfig,
     VocoderConfig,
     build_model,
@@ -31,6 +32,7 @@ from viseme.lip2speech.objective import MultitaskObjective, VCAObjective
 from viseme.lip2speech.optim import OptimConfig
 from viseme.lip2speech.pipeline import Lip2Speech
 from viseme.lip2speech.published import convert_content_recogniser, convert_multitask, convert_vca, load_visual_front
+from viseme.lip2speech.spectrum import SpectrumTask
 from viseme.lip2speech.storage import save_recogniser
 from viseme.lip2speech.task import ContentTask, MultitaskTask, VCATask
 from viseme.lip2speech.vocoder import VocoderObjective, VocoderTask, vocoder_loader
@@ -42,6 +44,7 @@ SYSTEMS: dict[str, Any] = {
     "multitask": MultitaskConfig,
     "content": ContentConfig,
     "vocoder": VocoderConfig,
+    "spectrum": SpectrumConfig,
 }
 
 
@@ -69,7 +72,7 @@ def train(cfg: DictConfig) -> TrainReport:
     if cfg.system not in SYSTEMS:
         raise ConfigError("unknown system", expected=" | ".join(SYSTEMS), got=cfg.system)
     seed_everything(cfg.trainer.seed)
-    if cfg.system == "vocoder":
+    if cfg.system in ("vocoder", "spectrum"):
         return _train_vocoder(cfg, data, optim)
     reads_text = cfg.system != "vca"
     clips = read_clips(data, "train", texts=reads_text)
@@ -79,7 +82,7 @@ def train(cfg: DictConfig) -> TrainReport:
     model = build_model(model_config)
     _initialise(model, cfg)
     run = Path(cfg.checkpoint_dir)
-    trainer = build_trainer(cfg.trainer, run)
+    trainer = build_trainer(cfg.trainer, run, partial_backward=isinstance(model, VCAGAN))
     task: Any
     if isinstance(model, VCAGAN):
         task = VCATask(model, typed(VCAObjective, _only(VCAObjective, cfg.objective)), optim)
@@ -121,11 +124,18 @@ def train(cfg: DictConfig) -> TrainReport:
 
 def _train_vocoder(cfg: DictConfig, data: DataConfig, optim: OptimConfig) -> TrainReport:
     config = _geometry(cfg, None)
-    assert isinstance(config, VocoderConfig)
     objective = typed(VocoderObjective, _only(VocoderObjective, cfg.objective))
     run = Path(cfg.checkpoint_dir)
-    trainer = build_trainer(cfg.trainer, run)
-    task = VocoderTask(config, objective, lr=optim.lr, decay=optim.weight_decay)
+    trainer = build_trainer(cfg.trainer, run, partial_backward=isinstance(config, VocoderConfig))
+    task: VocoderTask | SpectrumTask
+    network: torch.nn.Module
+    if isinstance(config, VocoderConfig):
+        task = VocoderTask(config, objective, lr=optim.lr, decay=optim.weight_decay)
+        network = task.generator
+    else:
+        assert isinstance(config, SpectrumConfig)
+        task = SpectrumTask(config, lr=optim.lr, decay=optim.weight_decay)
+        network = task.network
     clips = read_clips(data, "train")
     common: dict[str, Any] = {
         "columns": objective.segment_columns,
@@ -143,9 +153,9 @@ def _train_vocoder(cfg: DictConfig, data: DataConfig, optim: OptimConfig) -> Tra
     fit(trainer, task, train_loader, validation, resume=cfg.ckpt_path)
     directory = run / "model"
     if trainer.is_global_zero:
-        task.finished().save(directory, card=_card(cfg, trainer, clips, task.generator))
+        task.finished().save(directory, card=_card(cfg, trainer, clips, network))
     trainer.strategy.barrier("model directory")
-    parameters = sum(weight.numel() for weight in task.generator.parameters())
+    parameters = sum(weight.numel() for weight in network.parameters())
     return TrainReport(directory, run, trainer.current_epoch, trainer.global_step, len(clips.manifest), parameters)
 
 

@@ -5,7 +5,6 @@ B clips, T mel columns at 100 Hz, S = 160 T samples.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,12 @@ from viseme.core.losses import multi_resolution_stft_loss
 from viseme.core.losses.vocoder import VocoderMel, adversarial_loss, discriminator_loss, feature_matching_loss
 from viseme.core.signal import peak_normalise
 from viseme.core.types import Clip
-from viseme.lip2speech.models.config import VocoderConfig, model_config
+from viseme.lip2speech.models.config import SpectrumConfig, VocoderConfig, model_config
 from viseme.lip2speech.sound import analyse
+from viseme.lip2speech.spectrum import SpectrumNet, SpectrumVocoder
+from viseme.lip2speech.streaming import in_pieces
 
-__all__ = ["MelVocoder", "VocoderObjective", "VocoderTask", "vocoder_loader"]
+__all__ = ["MelVocoder", "VocoderObjective", "VocoderTask", "load_vocoder", "vocoder_loader"]
 
 CONTEXT = 24
 """Columns to either side of a piece that the network sees and whose sound is not used."""
@@ -47,21 +48,6 @@ class MelVocoder:
     def __init__(self, generator: HiFiGANGenerator, config: VocoderConfig, device: str | torch.device = "cpu") -> None:
         self.generator, self.config, self.device = generator.eval().to(device), config, torch.device(device)
 
-    @classmethod
-    def from_pretrained(cls, directory: str | Path, device: str | torch.device = "cpu") -> MelVocoder:
-        """Load a model directory that `lip2speech train recipe=vocoder` made.
-
-        Raises:
-            CheckpointError: not one.
-        """
-        folder = load_model_dir(directory)
-        config = model_config(folder.config["model"]) if "model" in folder.config else None
-        if not isinstance(config, VocoderConfig):
-            raise CheckpointError("not a vocoder of viseme-lip2speech", path=directory)
-        generator = HiFiGANGenerator(config.geometry)
-        generator.load_state_dict(folder.state)
-        return cls(generator, config, device)
-
     def save(self, directory: str | Path, *, card: str = "") -> Path:
         """Write a model directory."""
         content = {"package": "lip2speech", "model": self.config.to_dict()}
@@ -72,25 +58,29 @@ class MelVocoder:
         """(80, T) normalised mel -> (160 T,) in [-1, 1]."""
         return self.generator(mel[None].to(self.device))[0, 0].float().cpu()
 
-    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The same for mels that come in pieces (80, t); the sound does not depend on where they were cut."""
-        hop, left = self.config.mel_spec.hop, torch.zeros(0)
-        held: Tensor | None = None
-        for piece in itertools.chain(pieces, [None]):
-            if piece is None:
-                if held is not None:
-                    yield self(torch.cat([left, held], -1))[hop * left.shape[-1] :]
-                return
-            if held is None:
-                held, left = piece, piece[:, :0]
-                continue
-            seen = torch.cat([left, held, piece[:, :CONTEXT]], -1)
-            if piece.shape[-1] < CONTEXT:  # too little to look ahead at: wait for more
-                held = torch.cat([held, piece], -1)
-                continue
-            begin = hop * left.shape[-1]
-            yield self(seen)[begin : begin + hop * held.shape[-1]]
-            left, held = torch.cat([left, held], -1)[:, -CONTEXT:], piece
+    def stream(self, pieces: Iterable[Tensor], *, seed: int = 0) -> Iterator[Tensor]:
+        """The same for mels that come in pieces (80, t); the sound does not depend on where they were cut, nor on
+        `seed`: nothing is drawn."""
+        yield from in_pieces(self, pieces, context=CONTEXT, hop=self.config.mel_spec.hop)
+
+
+def load_vocoder(directory: str | Path, device: str | torch.device = "cpu") -> MelVocoder | SpectrumVocoder:
+    """Load a model directory that `lip2speech train` made of a `vocoder` or `spectrum` recipe.
+
+    Raises:
+        CheckpointError: not one.
+    """
+    folder = load_model_dir(directory)
+    config = model_config(folder.config["model"]) if "model" in folder.config else None
+    if isinstance(config, SpectrumConfig):
+        network = SpectrumNet(config)
+        network.load_state_dict(folder.state)
+        return SpectrumVocoder(network, device)
+    if not isinstance(config, VocoderConfig):
+        raise CheckpointError("not a vocoder of viseme-lip2speech", path=directory)
+    generator = HiFiGANGenerator(config.geometry)
+    generator.load_state_dict(folder.state)
+    return MelVocoder(generator, config, device)
 
 
 @dataclass
@@ -184,9 +174,9 @@ class VocoderTask(lightning.LightningModule):
 
 
 class _Segment:
-    """A random half second of a clip with its mel; a shorter clip is filled with silence."""
+    """A random half second of a clip with its mel and linear magnitudes; a shorter clip is filled with silence."""
 
-    def __init__(self, config: VocoderConfig, columns: int, *, training: bool) -> None:
+    def __init__(self, config: VocoderConfig | SpectrumConfig, columns: int, *, training: bool) -> None:
         self.spec, self.columns, self.training = config.mel_spec, columns, training
 
     def __call__(self, clip: Clip, row: ManifestRow, generator: torch.Generator) -> dict[str, Tensor]:
@@ -197,18 +187,23 @@ class _Segment:
             raise DataError("too short to learn from", got=f"{len(samples)} samples")
         if len(samples) < wanted:
             samples = F.pad(samples, (0, wanted - len(samples)))
-        mel, _ = analyse(samples, self.spec)
+        mel, magnitude = analyse(samples, self.spec)
         last = (len(samples) - wanted) // hop
         start = int(torch.randint(last + 1, (), generator=generator)) if self.training else last // 2
-        return {"mel": mel[:, start : start + self.columns], "samples": samples[hop * start : hop * start + wanted]}
+        own = slice(start, start + self.columns)
+        return {
+            "mel": mel[:, own],
+            "magnitude": magnitude[:, own],
+            "samples": samples[hop * start : hop * start + wanted],
+        }
 
 
 def _collate(items: list[Item]) -> dict[str, Tensor]:
-    return {key: torch.stack([item.value[key] for item in items]) for key in ("mel", "samples")}
+    return {key: torch.stack([item.value[key] for item in items]) for key in ("mel", "magnitude", "samples")}
 
 
 def vocoder_loader(
-    config: VocoderConfig,
+    config: VocoderConfig | SpectrumConfig,
     clips: Manifest,
     *,
     columns: int,

@@ -18,6 +18,7 @@ __all__ = [
     "MelName",
     "ModelConfig",
     "MultitaskConfig",
+    "SpectrumConfig",
     "VCAConfig",
     "VocoderConfig",
     "model_config",
@@ -319,7 +320,42 @@ class VocoderConfig(_Config):
         )
 
 
-ModelConfig = VCAConfig | MultitaskConfig | ContentConfig | VocoderConfig
+@dataclass(frozen=True)
+class SpectrumConfig(_Config):
+    """The network from mels to linear magnitudes; see `SpectrumNet`.
+
+    Attributes:
+        mel: the audio front-end by name.
+        channels, kernel, dilations: of its residual blocks along time.
+        iterations, momentum: of Griffin-Lim behind it.
+    """
+
+    system: ClassVar[str] = "spectrum"
+    mel: MelName = "multitask"
+    channels: int = 256
+    kernel: int = 5
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2)
+    iterations: int = 60
+    momentum: float = 0.99
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {},
+        "small": {"channels": 128},
+        "tiny": {"channels": 8, "dilations": (1,), "iterations": 4},
+    }
+
+    def __post_init__(self) -> None:
+        _check_mel(self.mel)
+        if self.kernel % 2 == 0:
+            raise ConfigError("kernel must be odd", got=self.kernel)
+
+    @property
+    def context(self) -> int:
+        """Columns to either side that an answer depends on."""
+        return 1 + self.kernel // 2 * sum(self.dilations)
+
+
+ModelConfig = VCAConfig | MultitaskConfig | ContentConfig | VocoderConfig | SpectrumConfig
 
 
 def model_config(fields: dict[str, Any]) -> ModelConfig:
@@ -328,7 +364,9 @@ def model_config(fields: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: no such system, or unknown fields.
     """
-    systems = {config.system: config for config in (VCAConfig, MultitaskConfig, ContentConfig, VocoderConfig)}
+    systems = {
+        config.system: config for config in (VCAConfig, MultitaskConfig, ContentConfig, VocoderConfig, SpectrumConfig)
+    }
     if fields.get("system") not in systems:
         raise ConfigError("unknown system", expected=" | ".join(systems), got=repr(fields.get("system")))
     return systems[fields["system"]].from_dict(fields)
