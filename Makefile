@@ -68,8 +68,8 @@ smoke: wheels ## install each wheel alone in a clean environment and run its smo
 	$(BIN)/python -m tools.smoke_wheels
 
 docs: $(STAMP) ## build the documentation into site/
-	$(PIP) install -c constraints.txt mkdocs-material
-	$(BIN)/mkdocs build --strict
+	$(PIP) install -c constraints.txt mkdocs-material 'mkdocstrings[python]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was built (not runs/)
 	rm -rf dist build site .smoke .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
