@@ -29,7 +29,7 @@ $(STAMP): constraints.txt $(wildcard packages/*/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	  $(foreach member,$(MEMBERS),-e packages/$(member)$(if $(filter core,$(member)),[text$(,)synthetic$(,)metrics$(,)export$(,)kernels$(,)demo])) \
+	  $(foreach member,$(MEMBERS),-e packages/$(member)$(if $(filter core,$(member)),[text$(,)synthetic$(,)metrics$(,)export$(,)kernels$(,)cluster$(,)parquet$(,)demo])) \
 	  pytest pytest-xdist pytest-timeout pytest-cov pytest-benchmark hypothesis ruff mypy import-linter hatchling matplotlib
 	@touch $@
 
