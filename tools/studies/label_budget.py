@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,30 +105,40 @@ class Study:
 
     def write(self, budgets: list[int]) -> str:
         """The table, as text and as `table.json`."""
-        lines = [
-            "SYNTHETIC data (embedded corpus); WER % on the test split, mean of seeds (each seed); gain in points with "
-            "its 95 % interval",
-            f"{'labels':>6}  {'from scratch':>28}  {'pre-trained':>28}  {'gain':>24}",
-        ]
-        rows = []
-        for budget in budgets:
-            runs = {name: self.results(budget, name) for name in INITIALISATIONS}
-            if not all(runs.values()) or len({len(run) for run in runs.values()}) > 1:
-                continue
-            rates = {name: [100 * rate(run) for run in found] for name, found in runs.items()}
-            low, high = gain_interval(runs["scratch"], runs["pretrained"])
-            gain = statistics.mean(rates["scratch"]) - statistics.mean(rates["pretrained"])
-            shown = {
-                name: f"{statistics.mean(found):.1f} ({' '.join(f'{value:.1f}' for value in found)})"
-                for name, found in rates.items()
-            }
-            interval = f"{gain:.1f} [{low:.1f}, {high:.1f}]"
-            lines.append(f"{budget:6d}  {shown['scratch']:>28}  {shown['pretrained']:>28}  {interval:>24}")
-            rows.append({"labels": budget, **rates, "gain": gain, "low": low, "high": high})
+        found = {budget: {name: self.results(budget, name) for name in INITIALISATIONS} for budget in budgets}
+        text, rows = tabulate(found)
         note = "synthetic: rendered faces and voices"
         table = {"note": note, "modality": self.modality, "overrides": self.overrides, "rows": rows}
         write_text_atomic(self.out / f"table_{self.modality}.json", json.dumps(table, indent=1) + "\n")
-        return "\n".join(lines)
+        title = (
+            "SYNTHETIC data (embedded corpus); WER % on the test split, mean of seeds (each seed); gain in points, 95 %"
+        )
+        return f"{title}\n{text}"
+
+
+def tabulate(found: dict[int, dict[str, list[list[tuple[int, int]]]]]) -> tuple[str, list[dict[str, Any]]]:
+    """Lines of a table, and its rows as data: error rates in %, and what pre-training gains in points.
+
+    Args:
+        found: by number of labels and by initialisation: for each seed, (errors, words) of every test clip. Budgets
+            that lack runs are left out.
+    """
+    lines = [f"{'labels':>6}  {'from scratch':>28}  {'pre-trained':>28}  {'gain':>24}"]
+    rows = []
+    for budget, runs in found.items():
+        if not all(runs.values()) or len({len(run) for run in runs.values()}) > 1:
+            continue
+        rates = {name: [100 * rate(run) for run in by_seed] for name, by_seed in runs.items()}
+        low, high = gain_interval(runs["scratch"], runs["pretrained"])
+        gain = statistics.mean(rates["scratch"]) - statistics.mean(rates["pretrained"])
+        shown = {
+            name: f"{statistics.mean(values):.1f} ({' '.join(f'{value:.1f}' for value in values)})"
+            for name, values in rates.items()
+        }
+        interval = f"{gain:.1f} [{low:.1f}, {high:.1f}]"
+        lines.append(f"{budget:6d}  {shown['scratch']:>28}  {shown['pretrained']:>28}  {interval:>24}")
+        rows.append({"labels": budget, **rates, "gain": gain, "low": low, "high": high})
+    return "\n".join(lines), rows
 
 
 def rate(clips: list[tuple[int, int]]) -> float:

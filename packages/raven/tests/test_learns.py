@@ -9,35 +9,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from viseme.core.synthetic.symbols import SYMBOLS, symbol_clips
 from viseme.raven.models import PretrainConfig, Pretrainer
 from viseme.raven.models.encoder import Encoder
 from viseme.raven.objective import pretrain_losses
 from viseme.raven.task import Masking
 
-SHAPES = ((1, 3), (1, 7), (3, 2), (3, 5), (6, 3), (6, 7))
-"""Half heights and half widths of the openings, in pixels."""
-SYMBOLS, CLIPS, FRAMES, DWELL, CROP = len(SHAPES), 8, 24, 3, 24
+CLIPS, FRAMES = 8, 24
 STEPS, LABELLED, RIDGE = 120, 3, 5.0
-
-
-def made_clips(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Symbols (B, T) that last three frames each; as pictures (B, T, 1, H, W): a dark opening of six shapes, somewhere
-    near the middle, in noise; as sound (B, 640 T, 1): a tone of six heights in noise."""
-    generator = torch.Generator().manual_seed(seed)
-    symbols = torch.randint(SYMBOLS, (count, FRAMES // DWELL), generator=generator).repeat_interleave(DWELL, 1)
-    video = torch.randn(count, FRAMES, 1, CROP, CROP, generator=generator)
-    shift = torch.randint(-3, 4, (count, 2), generator=generator).tolist()
-    for clip, frame in ((c, t) for c in range(count) for t in range(FRAMES)):
-        height, width = SHAPES[int(symbols[clip, frame])]
-        top, left = CROP // 2 - height + shift[clip][0], CROP // 2 - width + shift[clip][1]
-        video[clip, frame, 0, top : top + 2 * height, left : left + 2 * width] -= 2.0
-    hz = 300.0 * 1.5 ** symbols.repeat_interleave(640, 1)
-    phase = 2 * torch.pi * torch.cumsum(hz / 16000, 1)
-    audio = 0.3 * phase.sin() + 0.1 * torch.randn(count, 640 * FRAMES, generator=generator)
-    return symbols, video, audio.unsqueeze(-1)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +29,7 @@ def pretrained() -> Pretrainer:
     optimizer = torch.optim.AdamW([*groups["video"], *groups["audio"]], lr=3e-3, weight_decay=0.04)
     generator, lengths = torch.Generator().manual_seed(1), torch.full((CLIPS,), FRAMES)
     for step in range(STEPS):
-        _, video, audio = made_clips(CLIPS, seed=100 + step)
+        _, video, audio = symbol_clips(CLIPS, seed=100 + step)
         masks = Masking().draw([FRAMES] * CLIPS, FRAMES, generator)
         made = pair(video, audio, lengths, *masks)
         losses = pretrain_losses(made, pair.config, *masks)
@@ -63,13 +44,13 @@ def pretrained() -> Pretrainer:
 def probe_accuracy(encoder: Encoder, labelled: int) -> float:
     """Of a ridge regression from features to symbols, fitted on a few labelled clips, on clips that it has not seen."""
     encoder.eval()
-    symbols, video, _ = made_clips(labelled, seed=7)
-    wanted, unseen, _ = made_clips(16, seed=8)
+    symbols, video, _ = symbol_clips(labelled, seed=7)
+    wanted, unseen, _ = symbol_clips(16, seed=8)
 
     known, new = (encoder(x).flatten(0, 1).double() for x in (video, unseen))
     mean, std = known.mean(0), known.std(0) + 1e-9  # fresh features differ by little: all get the same scale
 
-    def scaled(x: Tensor) -> Tensor:
+    def scaled(x: torch.Tensor) -> torch.Tensor:
         return torch.cat(((x - mean) / std, torch.ones(len(x), 1)), 1)
 
     x, y = scaled(known), functional.one_hot(symbols.flatten(), SYMBOLS).double()
@@ -89,7 +70,7 @@ def test_pretrained_features_need_fewer_labels(pretrained: Pretrainer) -> None:
 @torch.no_grad()
 def test_lips_predict_their_own_sound(pretrained: Pretrainer) -> None:
     """Predictions from new, unmasked video agree with the targets of their own sound more than with another clip's."""
-    _, video, audio = made_clips(16, seed=9)
+    _, video, audio = symbol_clips(16, seed=9)
     lengths, nothing = torch.full((16,), FRAMES), torch.zeros(16, FRAMES, dtype=torch.bool)
     made = pretrained(video, audio, lengths, nothing, nothing)
     own = functional.cosine_similarity(made.v2a, made.target_audio, dim=-1).mean()
@@ -100,7 +81,7 @@ def test_lips_predict_their_own_sound(pretrained: Pretrainer) -> None:
 def test_targets_have_not_collapsed(pretrained: Pretrainer) -> None:
     from viseme.raven.collapse import spread
 
-    _, video, audio = made_clips(16, seed=10)
+    _, video, audio = symbol_clips(16, seed=10)
     mask = torch.ones(16, 1, FRAMES, dtype=torch.bool)
     for target in pretrained.targets(video, audio, mask):
         std, cosine = spread(target, mask)

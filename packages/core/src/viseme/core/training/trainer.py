@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viseme.core.errors import CheckpointError, ConfigError, DependencyError
 
+from .allocator import kept_memory
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
 from .config import TrainerConfig
 from .resume import LoaderPlace, SafeCheckpointIO, StepCheckpoint, StepSeed, find_resume
@@ -119,7 +120,8 @@ def fit(
     # setting is the whole process's, and other code may count on denormal numbers.
     torch.set_flush_denormal(True)
     try:
-        trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)
+        with kept_memory():
+            trainer.fit(module, ckpt_path=path, weights_only=True, **loaders)
     except RuntimeError as error:
         if path is not None and "Error(s) in loading state_dict" in str(error):
             raise CheckpointError(f"cannot be resumed: {' '.join(str(error).split())[:300]}", path=path) from error
