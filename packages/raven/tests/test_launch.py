@@ -44,6 +44,15 @@ def test_estimates_add_up() -> None:
     assert cost.flops_per_frame > 50 * measured.flops_per_frame
 
 
+def test_a_state_shared_out_is_a_share_on_each_device() -> None:
+    whole, shared = (
+        estimate(compose(PACKAGE, ["recipe=large_lrs3vox2", f"trainer.strategy={name}"])) for name in ("ddp", "fsdp")
+    )
+    assert shared.state_gb == pytest.approx(whole.state_gb / 128) and shared.activations_gb == whole.activations_gb
+    text = script(compose(PACKAGE, ["recipe=large_lrs3vox2", "data.root_dir=/data", "trainer.strategy=fsdp"]))
+    assert "trainer.strategy=fsdp" in text
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     words = ["launch", "recipe=vsr_low_base_lrs3", f"launch.out={tmp_path}"]
     outcome = run_command(app, [*words, "launch.dry_run=true"])

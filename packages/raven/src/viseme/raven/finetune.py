@@ -17,6 +17,7 @@ from viseme.core.decoding import ctc_greedy
 from viseme.core.losses import HybridLosses
 from viseme.core.metrics import word_error_rate
 from viseme.core.text import Tokenizer
+from viseme.core.training import shard
 from viseme.raven.data import Batch
 from viseme.raven.groups import parameter_groups
 from viseme.raven.models.recogniser import Recogniser
@@ -72,6 +73,9 @@ class FinetuneTask(lightning.LightningModule):
         self.objective = self.optim.objective
         self._references: list[str] = []
         self._hypotheses: list[str] = []
+
+    def configure_model(self) -> None:
+        shard(self.model, self.device_mesh)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         losses = self._losses(batch)

@@ -47,7 +47,7 @@ class Cost:
     Attributes:
         parameters: that have a gradient, and `frozen` ones (teachers).
         flops_per_frame: of a training step, forward and backward.
-        state_gb: weights, gradients, optimiser.
+        state_gb: weights, gradients, optimiser; with `trainer.strategy=fsdp` this device's share of them.
         activations_gb: kept for the backward pass, for a full batch.
         frames_per_step: over all devices.
         hours_per_epoch: None where the data's size or the device is not known.
@@ -192,12 +192,13 @@ def estimate(cfg: DictConfig) -> Cost:
     low = cfg.trainer.precision != "32"
     devices = max(1, cfg.trainer.devices) * cfg.trainer.num_nodes
     frames = data.frames_per_gpu * cfg.trainer.accumulate_grad_batches * devices
+    holders = devices if cfg.trainer.strategy == "fsdp" else 1
     hours, basis = _hours(cfg, flops, devices)
     return Cost(
         trained,
         frozen,
         flops,
-        (trained * 16 + frozen * 4) / 1e9,
+        (trained * 16 + frozen * 4) / holders / 1e9,
         saved * data.frames_per_gpu * (0.5 if low else 1.0) / 1e9,
         frames,
         hours,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from viseme.core.losses import IGNORE, HybridLosses
+from viseme.core.training import shard
 from viseme.raven.collapse import similarity_picture, spread
 from viseme.raven.data import Batch
 from viseme.raven.masking import span_mask
@@ -94,6 +95,9 @@ class PretrainTask(lightning.LightningModule):
         self._pictured = False
 
     # ------------------------------------------------------------------------------------------------- steps
+
+    def configure_model(self) -> None:
+        shard(self.model, self.device_mesh)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         made, losses, probes = self._pass(batch)

@@ -18,7 +18,7 @@ from viseme.core.data import Manifest
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, ConfigError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
-from viseme.core.training import NotLearning, build_trainer, fit, seed_everything
+from viseme.core.training import NotLearning, build_trainer, fit, seed_everything, whole_state
 from viseme.raven.collapse import CollapseAlarm
 from viseme.raven.data import DataConfig, limited, read_list, training_loader, units_of, validation_loader
 from viseme.raven.finetune import FinetuneOptim, FinetuneTask
@@ -89,7 +89,11 @@ def pretrain(cfg: DictConfig) -> TrainReport:
         resume=cfg.ckpt_path,
     )
     directories = {name: run / name for name in ("video", "audio")}
+    state = whole_state(model)
     if trainer.is_global_zero:
+        if cfg.trainer.strategy == "fsdp":  # the trained one holds this process's share only
+            model = Pretrainer(config)
+            model.load_state_dict(state)
         for name, directory in directories.items():
             student = getattr(model, f"model_{name}").backbone.encoder
             card = _card(cfg, trainer, clips, student, f"A {name} encoder pre-trained without labels.")
@@ -167,7 +171,11 @@ def train(cfg: DictConfig) -> TrainReport:
         resume=cfg.ckpt_path,
     )
     directory = run / "model"
+    state = whole_state(model)
     if trainer.is_global_zero:
+        if cfg.trainer.strategy == "fsdp":
+            model = Recogniser(model.config)
+            model.load_state_dict(state)
         if cfg.avg_ckpts > 1:
             model.load_state_dict(average_states(last_epochs(run, cfg.avg_ckpts)))
         start = "scratch" if not cfg.pretrained_model_path else "a pre-trained encoder"

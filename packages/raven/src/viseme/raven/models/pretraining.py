@@ -167,8 +167,8 @@ class Student(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher <- m teacher + (1 - m) student, on parameters only: batch-norm statistics stay the teacher's own."""
-        students = [p.detach() for p in self.backbone.encoder.parameters()]
-        torch._foreach_lerp_(self.teacher_parameters(), students, 1.0 - momentum)
+        students = [_own_share(p.detach()) for p in self.backbone.encoder.parameters()]
+        torch._foreach_lerp_([_own_share(p) for p in self.teacher_parameters()], students, 1.0 - momentum)
 
     def student_parameters(self) -> list[nn.Parameter]:
         """Parameters of encoder and predictors."""
@@ -250,6 +250,12 @@ class Pretrainer(nn.Module):
             if probe := student.probe_parameters():
                 groups[f"{name}_probe"] = probe
         return groups
+
+
+def _own_share(x: Tensor) -> Tensor:
+    """This process's part of a tensor that is shared out over processes; any other tensor itself."""
+    share = getattr(x, "to_local", None)  # of a DTensor
+    return x if share is None else share()
 
 
 def block_mean(layers: Sequence[Tensor]) -> Tensor:

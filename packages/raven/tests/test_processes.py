@@ -1,0 +1,46 @@
+"""Two processes: the pair shared out over them (FSDP) learns what two whole pairs (DDP) learn, teachers included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from viseme.core.checkpoint import load_model_dir, read_object
+
+PROCESS = """
+import sys
+from viseme.raven.cli import main
+words = sys.argv[1:]
+at = words.index("and")
+sys.exit(main(words[:at]) or main(words[at + 1 :]))
+"""
+
+
+@pytest.mark.heavy
+def test_a_pair_shared_out_learns_the_same(command: Callable[..., list[str]], store: Path, tmp_path: Path) -> None:
+    same = ["data.val_file=null", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.devices=2"]
+    same += ["optim.base_momentum=0.9", "optim.warmup_epochs=0"]
+    whole, shared = (
+        command("pretrain", "tiny_pretrain", store, tmp_path, *same, f"exp_name={name}", f"trainer.strategy={name}")
+        for name in ("ddp", "fsdp")
+    )
+    script = tmp_path / "both.py"
+    script.write_text(PROCESS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, script, *whole, "and", *shared], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    wanted, found = (read_object(tmp_path / name / "last.ckpt") for name in ("ddp", "fsdp"))
+    assert found["global_step"] == wanted["global_step"] == 2
+    assert found["state_dict"].keys() == wanted["state_dict"].keys()
+    for name, value in wanted["state_dict"].items():
+        torch.testing.assert_close(found["state_dict"][name], value, rtol=0, atol=1e-5, msg=name)
+    for name in ("video", "audio"):
+        student, weights = f"model.model_{name}.backbone.encoder.", load_model_dir(tmp_path / "fsdp" / name).state
+        assert weights.keys() == {k.removeprefix(student) for k in wanted["state_dict"] if k.startswith(student)}
