@@ -28,7 +28,8 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
         "prepare",
         "videos -> mouth crops at 25 fps and sound at 16 kHz, with a manifest",
         arg("source", metavar="SOURCE", help="a folder of videos, a video, or a manifest (.csv, .parquet)"),
-        arg("store", metavar="STORE", help="folder to write; what is already there is kept"),
+        arg("store", metavar="STORE", nargs="?", help="folder to write; what is already there is kept"),
+        arg("--out", metavar="STORE", help="the same, by name"),
         arg(
             "--dataset",
             choices=(*READERS, "nist_mrt"),
@@ -84,9 +85,12 @@ def add_prepare(app: App, *, crops: str = "mouth") -> None:
 def run(args: argparse.Namespace) -> None:
     """Prepare, then say what came of it."""
     from viseme.core.data.corpora import reader
-    from viseme.core.errors import DataError
+    from viseme.core.errors import ConfigError, DataError
     from viseme.core.prepare import prepare
 
+    if (args.store is None) == (args.out is None):
+        raise ConfigError("where to?", expected="STORE or --out STORE", got="both" if args.store else "neither")
+    args.store = args.store or args.out
     source: object = args.source
     if not Path(args.source).exists():
         raise DataError("no such file or folder", path=args.source)
