@@ -143,3 +143,20 @@ def test_a_taken_port_is_the_users_matter(address: str) -> None:
 def test_without_gradio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     check_user_error(console, ["demo", tmp_path], "viseme-core[demo]")
+
+
+def test_attention_that_is_shown_is_the_one_that_is_used() -> None:
+    from viseme.core.demo.inside import attention_picture, cross_attention
+    from viseme.core.layers.transformer import TransformerDecoder
+
+    torch.manual_seed(0)
+    decoder = TransformerDecoder(7, 8, 1, 16, 2).eval()  # one head: its weights are their own mean
+    seen: dict[str, torch.Tensor] = {}
+    attention = list(decoder.blocks())[-1].src_attn
+    attention.linear_v.register_forward_hook(lambda module, given, made: seen.update(values_1TD=made))
+    attention.linear_out.register_forward_pre_hook(lambda module, given: seen.update(context_1LD=given[0]))
+    weights_LT = cross_attention(decoder, 6, (1, 2, 3), torch.randn(1, 5, 8))
+    assert weights_LT.shape == (3, 5)
+    torch.testing.assert_close(weights_LT.sum(1), torch.ones(3))
+    torch.testing.assert_close(weights_LT @ seen["values_1TD"][0], seen["context_1LD"][0])
+    assert attention_picture(weights_LT, ["A", "B", "ü"]).shape[2] == 3

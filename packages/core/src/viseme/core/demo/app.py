@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import viseme
+from viseme.core.demo.inside import inside_page
 from viseme.core.demo.site import Limits, Model, Page, Site
 from viseme.core.errors import ConfigError, DependencyError
 
@@ -60,11 +61,12 @@ def build_app(
         return Site(tuple(model for model in models if model.package == package), device, limits, folder)
 
     found = pages(site)
+    inside = inside_page(Site(tuple(models), device, limits, folder))
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(limits.keep_s, limits.keep_s)) as app:
         gradio.Markdown(f"# {TITLE}\n{NOTE.format(minutes=limits.keep_s / 60)}")
         if not found:
             gradio.Markdown("No models were found. `make demo` trains some; then give `viseme demo` their folder.")
-        for page in found:
+        for page in (*found, inside):
             with gradio.Tab(page.title):
                 page.build()
     return app.queue(max_size=limits.waiting, default_concurrency_limit=1)
