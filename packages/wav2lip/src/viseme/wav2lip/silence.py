@@ -23,9 +23,9 @@ def speech_weights(samples: np.ndarray, frames: int, fps: float, rate: int = 160
     Silence is 30 dB below the 95th percentile of the frames' levels, or below -55 dB of full scale.
     """
     edges = (np.arange(frames + 1) * rate / fps).astype(int).clip(0, len(samples))
-    power = np.concatenate(([0.0], np.cumsum(np.square(samples, dtype=np.float64))))
-    counts = np.maximum(np.diff(edges), 1)
-    level_db = 10 * np.log10(np.maximum((power[edges[1:]] - power[edges[:-1]]) / counts, 1e-12))
+    # Frame by frame: of an hour of sound, nothing as long as the sound is made.
+    power = np.array([np.square(samples[a:b], dtype=np.float64).sum() for a, b in zip(edges, edges[1:])])
+    level_db = 10 * np.log10(np.maximum(power / np.maximum(np.diff(edges), 1), 1e-12))
     if not frames:
         return np.zeros(0)
     limit = max(_FLOOR_DB, float(np.percentile(level_db, 95)) - SILENCE_DB)

@@ -74,7 +74,7 @@ def read_sound(path: Path) -> tuple[np.ndarray, Audio | Path, list[str]]:
         samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
         notes.append("samples that are not numbers were taken as silence")
         heard = Audio(samples, RATE)
-    if float(np.abs(samples).max()) < 1e-4:
+    if max(float(samples.max()), -float(samples.min())) < 1e-4:
         notes.append("the sound is silent")
     if info.truncated:
         notes.append("the sound is cut short: used as far as it goes")

@@ -91,8 +91,10 @@ def stream_audio(
 
 def read_audio(path: str | Path, *, rate: int = 16000, start_s: float = 0.0, end_s: float | None = None) -> Audio:
     """All sound of an audio or video file; see `stream_audio` for the arguments, the timeline, and the errors."""
-    blocks = list(stream_audio(path, rate=rate, start_s=start_s, end_s=end_s))
-    return Audio(np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate)
+    held = bytearray()  # grows in place: the sound is held once, not twice
+    for block in stream_audio(path, rate=rate, start_s=start_s, end_s=end_s):
+        held += block.astype(np.float32, copy=False).data
+    return Audio(np.frombuffer(held, np.float32), rate)
 
 
 def channel_blocks(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
