@@ -47,10 +47,8 @@ def inside_page(site: Site) -> Page:
                 start = gr.Button("Look", variant="primary")
                 report = gr.Textbox(label="Seen", interactive=False, lines=3)
             with gr.Column(scale=2):
-                shown = {
-                    "interactive": False,
-                    "buttons": ["download", "fullscreen"],
-                }  # no button that sends it elsewhere
+                # Without the button that would send it elsewhere.
+                shown: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
                 crops = gr.Image(label="Crops, over time", **shown)
                 sound = gr.Image(label="Mel spectrogram, low bands below", **shown)
                 title = "Where the decoder looks: a row for each unit it writes, time from left to right"
