@@ -205,6 +205,16 @@ def test_instance_norm_over_all_frames_and_over_valid_ones() -> None:
     torch.testing.assert_close(instance_normalise(x, mask)[1, :3], instance_normalise(x[1:, :3])[0])
 
 
+def test_a_margin_keeps_clips_ends_out_of_the_statistics() -> None:
+    x = torch.randn(2, 10, 3)
+    x[0, :2], x[0, 8:] = 50.0, -50.0  # what padding does there
+    mask = torch.ones(2, 1, 10, dtype=torch.bool)
+    mask[1, :, 4:] = False  # too short for a margin of two: all its frames count
+    made = instance_normalise(x, mask, margin=2)
+    torch.testing.assert_close(made[0, 2:8], instance_normalise(x[:1, 2:8])[0])
+    torch.testing.assert_close(made[1, :4], instance_normalise(x[1:, :4])[0])
+
+
 def test_block_mean() -> None:
     assert torch.equal(block_mean([torch.zeros(1, 2, 3), torch.full((1, 2, 3), 4.0)]), torch.full((1, 2, 3), 2.0))
 

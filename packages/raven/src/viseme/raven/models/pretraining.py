@@ -51,6 +51,9 @@ class PretrainConfig:
         targets: the teacher's `output` after its final norm (RAVEn), or the mean of all its blocks' outputs
             (`block_mean`, BRAVEn).
         target_norm: `instance` normalises targets per channel over a clip's time (BRAVEn, as inferred).
+        target_norm_margin: frames at either end of a clip whose targets do not enter those statistics: convolutions
+            meet padding there, which in clips of a second or two is half of all variance, and targets then say little
+            but where a clip ends.
         teacher_drop_path: leave the teacher's stochastic depth on, as published; off by default, as its successor.
         probe_vocabulary: units of the online probe (CTC head and attention decoder on detached features); 0 for none.
         probe_decoder: its decoder, as `RecogniserConfig.preset` names it, or its width, heads, units and blocks.
@@ -70,6 +73,7 @@ class PretrainConfig:
     masked_only: bool = False
     targets: Targets = "output"
     target_norm: TargetNorm = "none"
+    target_norm_margin: int = 0
     teacher_drop_path: bool = False
     probe_vocabulary: int = 0
     probe_decoder: str | tuple[int, ...] = "narrow"
@@ -84,6 +88,8 @@ class PretrainConfig:
             raise ConfigError(
                 "unknown targets", expected="output | block_mean, none | instance", got=(self.targets, self.target_norm)
             )
+        if self.target_norm_margin < 0:
+            raise ConfigError("target_norm_margin", expected="0 or more frames", got=self.target_norm_margin)
         weights = (self.v2a, self.a2a, self.a2v, self.v2v)
         if min(weights) < 0 or self.v2a + self.v2v == 0 or self.a2a + self.a2v == 0:
             raise ConfigError("each student needs a loss, and no weight may be negative", got=weights)
@@ -200,7 +206,7 @@ class Pretrainer(nn.Module):
             layers = teacher.layers(x, mask)
             target = teacher.after_norm(layers[-1]) if self.config.targets == "output" else block_mean(layers)
             if self.config.target_norm == "instance":
-                target = instance_normalise(target, mask)
+                target = instance_normalise(target, mask, margin=self.config.target_norm_margin)
             made.append(target)
         return made[0], made[1]
 
@@ -263,17 +269,27 @@ def block_mean(layers: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(layers)).mean(0)
 
 
-def instance_normalise(x_BTD: Tensor, mask: Tensor | None = None, eps: float = NORM_EPS) -> Tensor:
+def instance_normalise(x_BTD: Tensor, mask: Tensor | None = None, eps: float = NORM_EPS, *, margin: int = 0) -> Tensor:
     """Each channel of each clip to mean 0 and variance 1 over time.
 
     Args:
         mask: (B, 1, T) True on the frames that count; None: all, padding included.
+        margin: so many frames at either end of a clip do not count; all of a clip's do where none would be left.
     """
     if mask is None:
-        centred = x_BTD - x_BTD.mean(1, keepdim=True)
-        return centred * (centred.square().mean(1, keepdim=True) + eps).rsqrt()
-    valid_BT1 = mask.transpose(1, 2).to(x_BTD.dtype)
+        mask = x_BTD.new_ones(x_BTD.shape[0], 1, x_BTD.shape[1], dtype=torch.bool)
+    valid_BT1 = _inner(mask, margin).transpose(1, 2).to(x_BTD.dtype)
     count_B11 = valid_BT1.sum(1, keepdim=True).clamp(min=1)
     centred = x_BTD - (x_BTD * valid_BT1).sum(1, keepdim=True) / count_B11
     variance = (centred.square() * valid_BT1).sum(1, keepdim=True) / count_B11
     return centred * (variance + eps).rsqrt()
+
+
+def _inner(mask: Tensor, margin: int) -> Tensor:
+    """(B, 1, T) without the first and last `margin` frames of each clip."""
+    if not margin:
+        return mask
+    frames_B11 = mask.sum(-1, keepdim=True)
+    place_T = torch.arange(mask.shape[-1], device=mask.device)
+    inner = (place_T >= margin) & (place_T < frames_B11 - margin)
+    return torch.where(frames_B11 > 2 * margin, inner, mask)
