@@ -33,8 +33,8 @@ $(STAMP): constraints.txt $(wildcard packages/*/pyproject.toml)
 	  pytest pytest-xdist pytest-timeout pytest-cov pytest-benchmark hypothesis ruff mypy import-linter hatchling matplotlib
 	@touch $@
 
-demo: $(STAMP) ## set up, then corpus -> prepare -> train -> evaluate -> runs/demo/report.html (minutes)
-	$(BIN)/python -m tools.demo $(ARGS)
+demo: $(STAMP) ## corpus, prepare, train, evaluate: runs/demo/report.html (minutes); PKG=all: all packages
+	$(BIN)/python -m tools.demo $(if $(filter all,$(PKG)),all) $(ARGS)
 
 test: $(STAMP) ## set up, then run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not heavy' $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m tools.demo`: corpus, preparation, training, evaluation, one transcript, report."""
+"""`python -m tools.demo`: corpus, preparation, training, evaluation, one transcript, report; or `all` packages."""
 
 from __future__ import annotations
 
@@ -29,5 +29,20 @@ def run(args: argparse.Namespace) -> None:
     Demo(Path(args.out), clips=args.clips, seed=args.seed, overrides=tuple(args.overrides)).run()
 
 
+@app.verb(
+    "all",
+    "the same for all five packages, with one report",
+    arg("--out", default="runs/all", metavar="DIR", help="folder for everything (default: runs/all)"),
+    arg("--clips", type=int, default=1000, metavar="N", help="size of the corpus (default: 1000)"),
+    arg("--seed", type=int, default=0, metavar="S", help="of corpora and training (default: 0)"),
+    arg("--minutes", type=float, default=2.5, metavar="M", help="training time of each network (default: 2.5)"),
+)
+def all_packages(args: argparse.Namespace) -> None:
+    from tools.demo.everything import Everything
+
+    Everything(Path(args.out), clips=args.clips, seed=args.seed, minutes=args.minutes).run()
+
+
 if __name__ == "__main__":
-    sys.exit(app.main(["run", *sys.argv[1:]]))
+    words = sys.argv[1:]
+    sys.exit(app.main(words if words[:1] == ["all"] else ["run", *words]))

@@ -1,0 +1,95 @@
+"""The report of the demo of all packages: figures with what bounds them, and everything playable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tools.demo.report import STYLE
+
+from viseme.core.data import Manifest
+from viseme.core.files import write_text_atomic
+
+__all__ = ["write_gallery"]
+
+TITLES = {
+    "avsr": "Words read from lips, sound, or both (avsr)",
+    "raven": "Learnt from unlabelled clips, then fine-tuned (raven)",
+    "lip2speech": "A voice for silent lips (lip2speech)",
+    "wav2lip": "Lips that follow another voice (wav2lip)",
+    "im2speech": "Pictures described aloud (im2speech)",
+}
+GROWN = "style='width:220px'"
+
+
+def write_gallery(out: Path, seconds: Mapping[str, float]) -> Path:
+    """Write `report.html` into the demo's folder; media are linked relative to it."""
+    body = [
+        "<h1>viseme: five packages from nothing</h1>",
+        '<p class="synthetic"><b>SYNTHETIC.</b> Every face, picture, voice and figure here is from rendered corpora. '
+        "It shows that each path works and learns something in a few minutes, nothing about people.</p>",
+    ]
+    for package, title in TITLES.items():
+        body.append(f"<h2>{escape(title)}</h2>")
+        body.append(_figures(out / package / "evaluation" / "results.json"))
+        link = f"{package}/evaluation/results.html"
+        body.append(
+            f'<p class=muted>SYNTHETIC. <a href="{link}">All figures, intervals and where they come from</a></p>'
+        )
+        body.append(_samples(out, package))
+    rows = "".join(f"<tr><td>{escape(name)}<td class=n>{value:.0f} s" for name, value in seconds.items())
+    total = f"<tr><td><b>together</b><td class=n><b>{sum(seconds.values()):.0f} s</b>"
+    body.append(f"<h2>Time</h2><table>{rows}{total}</table>")
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>viseme demo (synthetic)</title><style>{STYLE}'
+    path = out / "report.html"
+    write_text_atomic(path, head + "</style><body>\n" + "\n".join(body) + "\n</body></html>\n")
+    return path
+
+
+def _figures(path: Path) -> str:
+    """The rows of an evaluation, numbers short."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if value not in (None, "")))
+    lines = ["<tr>" + "".join(f"<th>{escape(name)}" for name in names)]
+    for row in rows:
+        cells = (f"{row[n]:.3g}" if isinstance(row.get(n), float) else str(row.get(n, "")) for n in names)
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells))
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _samples(out: Path, package: str) -> str:
+    folder = out / package / "said"
+    if package == "avsr":
+        said = [json.loads(line) for line in (folder / "words.jsonl").read_text(encoding="utf-8").splitlines()]
+        manifest = Manifest.read(out / "corpus" / "manifest.csv")
+        by_name: dict[str, list[Any]] = {}
+        for row in manifest.filter(split="test"):
+            by_name.setdefault(Path(row.path).name, []).append(row)
+        return "".join(_read(one, by_name) for one in said)
+    if package == "im2speech":
+        pictures = sorted(path for path in folder.glob("*.*") if path.suffix in (".png", ".jpg"))
+        return "".join(_described(path.relative_to(out)) for path in pictures)
+    films = (escape(path.relative_to(out).as_posix()) for path in sorted(folder.glob("*.mp4")))
+    return "".join(
+        f'<div class=clip><video src="{film}" {GROWN} controls preload=metadata></video>'
+        "<span class=muted>synthetic, AI-generated</span></div>"
+        for film in films
+    )
+
+
+def _read(said: Mapping[str, Any], by_name: Mapping[str, list[Any]]) -> str:
+    rows = by_name.get(str(said["name"]), [])
+    video = f'<video src="corpus/{escape(rows[0].path)}" {GROWN} controls preload=metadata></video>' if rows else ""
+    reference = f"said <b>{escape(rows[0].text)}</b>, " if rows else ""
+    return f"<div class=clip>{video}<div>{reference}lips alone read <b class=hyp>{escape(said['text'])}</b></div></div>"
+
+
+def _described(picture: Path) -> str:
+    sound = picture.with_suffix(".wav").as_posix()
+    return (
+        f'<div class=clip><img src="{escape(picture.as_posix())}" {GROWN} alt="rendered scene">'
+        f'<audio src="{escape(sound)}" controls></audio></div>'
+    )
