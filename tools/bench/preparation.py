@@ -114,10 +114,21 @@ def stages(path: Path, *, every_frame: bool = False) -> Work:
         timed("encode", encode)
         timed("sound", lambda: write_audio(out / "sound.flac", read_audio(path)))
         rate = len(frames) / sum(seconds.values())
+        shake = jitter(cropper, landmarks)
         split = ", ".join(f"{name} {1e3 * s / len(frames):.2f}" for name, s in seconds.items())
-        return f"{rate:.0f} frames/s = {rate / 25:.1f}x; ms: {split}"
+        return f"{rate:.0f} frames/s = {rate / 25:.1f}x; ms: {split}; jitter {shake:.4f} of the eyes' distance"
 
     return work
+
+
+def jitter(cropper: MouthCropper, landmarks: list) -> float:
+    """By how much the crop's centre trembles in the recording: the median length of its second difference, in units of
+    the distance between the eyes."""
+    transforms, centres = cropper.align(landmarks)
+    inverse = [cv2.invertAffineTransform(transform) for transform in transforms]
+    middle = np.array([back[:, :2] @ centre + back[:, 2] for back, centre in zip(inverse, centres)])
+    eyes = np.median([np.linalg.norm(points[0] - points[1]) for points in landmarks if points is not None])
+    return float(np.median(np.linalg.norm(np.diff(middle, 2, axis=0), axis=1)) / eyes)
 
 
 @case("prepare", "540x960, 5 s", items=FRAMES, runs=7)
