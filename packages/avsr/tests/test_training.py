@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -109,7 +110,10 @@ def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_pa
         "average=1",
     ]
     one = tiny(store, tmp_path, *same, "exp_name=one", "trainer.accumulate_grad_batches=2")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the two have: sums in another order are other sums
     assert run_command(app, one).code == 0
+    torch.set_num_threads(threads)
     ddp, fsdp = (
         tiny(store, tmp_path, *same, "trainer.devices=2", f"exp_name={name}", f"trainer.strategy={name}")
         for name in ("ddp", "fsdp")
@@ -127,14 +131,14 @@ def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_pa
         assert found["global_step"] == wanted["global_step"] == 2
         assert found["state_dict"].keys() == wanted["state_dict"].keys()
         for name, value in wanted["state_dict"].items():
-            if "running_" not in name:  # each process has its own batch statistics
-                torch.testing.assert_close(found["state_dict"][name], value, rtol=0, atol=1e-6, msg=name)
+            if "running_" not in name and "num_batches" not in name:  # each process has its own batch statistics
+                torch.testing.assert_close(found["state_dict"][name], value, rtol=0, atol=1e-5, msg=name)
         (theirs,) = found["optimizer_states"]
         assert theirs["param_groups"][0]["lr"] == moments["param_groups"][0]["lr"]
         # Running means of gradients, relative to the largest of each parameter.
         for index, state in moments["state"].items():
             difference = (theirs["state"][index]["exp_avg"] - state["exp_avg"]).abs().max()
-            assert difference <= 1e-3 * state["exp_avg"].abs().max() + 1e-9, index
+            assert difference <= 1e-3 * state["exp_avg"].abs().max() + 1e-7, index
     weights = [load_model_dir(tmp_path / name / "model").state for name in ("one", "ddp", "fsdp")]
     assert weights[0].keys() == weights[1].keys() == weights[2].keys()
 
@@ -170,12 +174,15 @@ def test_compiled_pass_is_the_eager_one() -> None:
     assert "encoder.after_norm.weight" in model.state_dict()  # keys stay as they are
 
 
-def test_wandb_is_optional(store: Path, tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
-    try:
-        import wandb  # noqa: F401
-    except ImportError:
-        check_user_error(app, tiny(store, tmp_path, "trainer.wandb=project"), "wandb", "pip install")
+def test_wandb_is_optional(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tiny(store, tmp_path, "trainer.wandb=project", "trainer.max_steps=1", "average=1")
+    if importlib.util.find_spec("wandb") is None:
+        check_user_error(app, command, "wandb", "pip install")
+        return
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    outcome = run_command(app, command)
+    assert outcome.code == 0, outcome.err
+    assert list((tmp_path / "tiny" / "wandb").glob("offline-run-*/*.wandb"))
 
 
 # ------------------------------------------------------------------------------------------------ published spellings

@@ -80,6 +80,21 @@ def test_block_is_its_formula() -> None:
     assert BasicBlock(1, 4, 4).downsample is None
 
 
+@pytest.mark.parametrize("name", ["swish", "relu", "prelu"])
+@pytest.mark.parametrize("frames", [1, 2, 4, 9])
+def test_stem_picture_by_picture_is_the_same(name: str, frames: int) -> None:
+    """How it is computed where nothing is learnt, against how it is learnt."""
+    stem = VisualFrontend(name, widths=WIDTHS).frontend3D  # type: ignore[arg-type]
+    stem(torch.randn(4, 1, 6, 40, 40))  # running statistics of its own
+    stem.eval()
+    x = torch.randn(2, 1, frames, 45, 52)
+    want = nn.Sequential.forward(stem, x)
+    with torch.no_grad():
+        found = stem(x)
+    assert want.grad_fn is not None and found.shape == want.shape
+    torch.testing.assert_close(found, want, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("make, x", [(VisualFrontend, (2, 6, 1, 48, 48)), (AudioFrontend, (2, 3840, 1))])
 def test_batched_equals_single(make: type, x: tuple[int, ...]) -> None:
     frontend, clips = make(widths=WIDTHS).eval(), torch.randn(x)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from viseme.avsr.published_keys import translated
 from viseme.core.cli import App, arg, emit
+from viseme.core.cli.demo import add_demo
 from viseme.core.cli.prepare import add_prepare
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = App(
 )
 
 add_prepare(app)
+add_demo(app)
 
 
 @app.config_verb("train", "train a recogniser", description="Train a recogniser: avsr train recipe=NAME KEY=VALUE ...")

@@ -24,6 +24,7 @@ from viseme.core.errors import ConfigError
 from viseme.core.layers.conformer import AttentionKind, ConformerEncoder
 from viseme.core.layers.ctc import CTCHead
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME, AudioFrontend, VisualFrontend
+from viseme.core.layers.linear import Linear
 from viseme.core.layers.masks import padding_mask
 from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk
 from viseme.core.layers.streaming import CumulativeNorm
@@ -221,7 +222,7 @@ class Branch(nn.Module):
         else:
             self.frontend = AudioFrontend(config.activation, config.audio_widths or config.frontend_widths)
         self.cumulative = CumulativeNorm() if config.chunk and modality == "audio" else None
-        self.proj_encoder = nn.Linear(self.frontend.features, config.dim)
+        self.proj_encoder = Linear(self.frontend.features, config.dim)
         self.encoder = ConformerEncoder(
             config.dim,
             config.heads,
@@ -247,12 +248,12 @@ class Fusion(nn.Module):
 
     def __init__(self, dim: int, hidden: int, norm: FusionNorm) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(2 * dim, hidden)
+        self.fc1 = Linear(2 * dim, hidden)
         if norm == "batchnorm":
             self.bn1 = nn.BatchNorm1d(hidden)
         else:
             self.norm1 = nn.LayerNorm(hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, video_BTD: Tensor, audio_BTD: Tensor) -> Tensor:
         """Two (B, T, D) -> (B, T, D)."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viseme.core.errors import ConfigError
+from viseme.core.layers.linear import Linear
 
 __all__ = ["MultiHeadAttention", "split_heads", "merge_heads"]
 
@@ -42,10 +43,10 @@ class MultiHeadAttention(nn.Module):
                 "the width of attention must be a multiple of its heads", expected=f"k * {heads}", got=dim
             )
         self.dim, self.heads, self.dropout = dim, heads, dropout
-        self.linear_q = nn.Linear(dim, dim)
-        self.linear_k = nn.Linear(dim, dim)
-        self.linear_v = nn.Linear(dim, dim)
-        self.linear_out = nn.Linear(dim, dim)
+        self.linear_q = Linear(dim, dim)
+        self.linear_k = Linear(dim, dim)
+        self.linear_v = Linear(dim, dim)
+        self.linear_out = Linear(dim, dim)
 
     def keys_values(self, key_BSD: Tensor, value_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Projected keys and values, (B, H, S, K) each: what a decoder computes once and keeps."""

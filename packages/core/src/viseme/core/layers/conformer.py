@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from viseme.core.layers.attention import MultiHeadAttention
 from viseme.core.layers.feed_forward import FeedForward
+from viseme.core.layers.linear import linear
 from viseme.core.layers.masks import chunk_mask
 from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
 from viseme.core.layers.recompute import recomputed
@@ -53,12 +54,14 @@ class ConvolutionModule(nn.Module):
 
     def gate(self, x_BTD: Tensor) -> Tensor:
         """What the depthwise convolution reads, (B, D, T)."""
-        return functional.glu(self.pointwise_cov1(x_BTD.transpose(1, 2)), dim=1)
+        weight_ED1 = self.pointwise_cov1.weight  # a convolution over one frame is a linear layer
+        x_BTE = linear(x_BTD, weight_ED1.squeeze(-1), self.pointwise_cov1.bias)
+        return functional.glu(x_BTE, dim=-1).transpose(1, 2)
 
     def filter(self, x_BDT: Tensor) -> Tensor:
         """From there on; a causal one takes `past` frames more than it gives. (B, T, D)."""
         x_BDT = functional.silu(self.norm(self.depthwise_conv(x_BDT)))
-        return self.pointwise_cov2(x_BDT).transpose(1, 2)
+        return linear(x_BDT.transpose(1, 2), self.pointwise_cov2.weight.squeeze(-1), self.pointwise_cov2.bias)
 
 
 class ConformerBlock(nn.Module):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from viseme.core.layers.linear import Linear
+
 __all__ = ["CTCHead"]
 
 
@@ -22,7 +24,7 @@ class CTCHead(nn.Module):
     def __init__(self, dim: int, vocabulary: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.ctc_lo = nn.Linear(dim, vocabulary)
+        self.ctc_lo = Linear(dim, vocabulary)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V) log-probabilities."""

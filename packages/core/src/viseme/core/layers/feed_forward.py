@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from viseme.core.layers.linear import Linear
+
 __all__ = ["FeedForward"]
 
 
@@ -21,8 +23,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, units: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.w_1 = nn.Linear(dim, units)
-        self.w_2 = nn.Linear(units, dim)
+        self.w_1 = Linear(dim, units)
+        self.w_2 = Linear(units, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

@@ -8,14 +8,40 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from viseme.core.layers.layout import picture_layout
 from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk, activation
 
-__all__ = ["SAMPLES_PER_FRAME", "AudioFrontend", "VisualFrontend"]
+__all__ = ["SAMPLES_PER_FRAME", "AudioFrontend", "VisualFrontend", "VisualStem"]
 
 SAMPLES_PER_FRAME = 640
 """Samples at 16 kHz of one frame at 25 fps: the stride of the whole audio front-end."""
+
+
+class VisualStem(nn.Sequential):
+    """3-D convolution, batch norm, activation, pooling.
+
+    Where nothing is learnt, on CPUs, it is computed picture by picture, in 0.6 of the time: with one channel in, five
+    frames under one kernel are five channels under a 2-D kernel. Not in training: the gradient of that form wins
+    nothing, and crashed inside oneDNN (torch 2.13).
+    """
+
+    def forward(self, x_B1THW: Tensor) -> Tensor:
+        """(B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
+        norm = self[1]
+        if norm.training or torch.is_grad_enabled() or x_B1THW.device.type != "cpu" or torch.compiler.is_compiling():
+            out: Tensor = super().forward(x_B1THW)
+            return out
+        convolution, act = self[0], self[2]
+        batch, frames, reach = x_B1THW.shape[0], x_B1THW.shape[2], convolution.kernel_size[0] // 2
+        padded_BTHW = functional.pad(x_B1THW[:, 0], (0, 0, 0, 0, reach, reach))
+        around_BTHWK = padded_BTHW.unfold(1, 2 * reach + 1, 1)
+        x_NKHW = around_BTHWK.flatten(0, 1).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        x_NCHW = functional.conv2d(x_NKHW, convolution.weight[:, 0], None, stride=2, padding=3)
+        x_NCHW = norm(x_NCHW.unsqueeze(2)).squeeze(2)
+        x_NCHW = functional.max_pool2d(act(x_NCHW), 3, stride=2, padding=1)
+        return x_NCHW.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
 class VisualFrontend(nn.Module):
@@ -36,7 +62,7 @@ class VisualFrontend(nn.Module):
     ) -> None:
         super().__init__()
         self.features = widths[-1]
-        self.frontend3D = nn.Sequential(
+        self.frontend3D = VisualStem(
             nn.Conv3d(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
             nn.BatchNorm3d(widths[0]),
             activation(stem_activation or activation_name, widths[0]),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viseme.core.layers.cache import KeyValueCache
+from viseme.core.layers.linear import Linear
 from viseme.core.layers.masks import causal_mask
 from viseme.core.layers.transformer import NORM_EPS, TransformerBlock, flat_rows
 
@@ -26,7 +27,7 @@ class LMEncoder(nn.Module):
 
     def __init__(self, embed: int, dim: int, heads: int, units: int, blocks: int, dropout: float) -> None:
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(embed, dim), nn.LayerNorm(dim), nn.Dropout(dropout), nn.ReLU())
+        self.embed = nn.Sequential(Linear(embed, dim), nn.LayerNorm(dim), nn.Dropout(dropout), nn.ReLU())
         self.encoders = nn.ModuleList(TransformerBlock(dim, heads, units, dropout) for _ in range(blocks))
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
@@ -80,7 +81,7 @@ class TransformerLM(nn.Module):
         self.vocabulary, self.dim = vocabulary, dim
         self.embed = nn.Embedding(vocabulary, embed)
         self.encoder = LMEncoder(embed, dim, heads, units, blocks, dropout)
-        self.decoder = nn.Linear(dim, vocabulary)
+        self.decoder = Linear(dim, vocabulary)
 
     def hidden(self, tokens_BL: Tensor) -> Tensor:
         """Encoder output, (B, L, D). Token 0 is padding: nothing attends to it."""

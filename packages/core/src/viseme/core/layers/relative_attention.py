@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from viseme.core.layers.linear import Linear
+
 __all__ = ["LegacyRelativeAttention", "RelativeAttention", "legacy_relative_shift", "relative_shift"]
 
 
@@ -51,11 +53,11 @@ class RelativeAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide a width of {dim}")
         self.heads, self.head_dim, self.dropout = heads, dim // heads, dropout
-        self.linear_q = nn.Linear(dim, dim)
-        self.linear_k = nn.Linear(dim, dim)
-        self.linear_v = nn.Linear(dim, dim)
-        self.linear_out = nn.Linear(dim, dim)
-        self.linear_pos = nn.Linear(dim, dim, bias=False)
+        self.linear_q = Linear(dim, dim)
+        self.linear_k = Linear(dim, dim)
+        self.linear_v = Linear(dim, dim)
+        self.linear_out = Linear(dim, dim)
+        self.linear_pos = Linear(dim, dim, bias=False)
         self.pos_bias_u = nn.Parameter(torch.empty(heads, self.head_dim))
         self.pos_bias_v = nn.Parameter(torch.empty(heads, self.head_dim))
         nn.init.xavier_uniform_(self.pos_bias_u)

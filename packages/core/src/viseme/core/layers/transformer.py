@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from viseme.core.layers.attention import MultiHeadAttention
 from viseme.core.layers.cache import KeyValueCache
 from viseme.core.layers.feed_forward import FeedForward
+from viseme.core.layers.linear import Linear
 from viseme.core.layers.masks import causal_mask, padding_mask
 from viseme.core.layers.positions import AbsolutePositions
 from viseme.core.layers.recompute import recomputed
@@ -155,13 +156,13 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.vocabulary, self.dim, self.heads = vocabulary, dim, heads
-        self.proj_decoder = nn.Linear(memory_dim, dim) if memory_dim not in (None, dim) else None
+        self.proj_decoder = Linear(memory_dim, dim) if memory_dim not in (None, dim) else None
         self.embed = nn.Sequential(nn.Embedding(vocabulary, dim), AbsolutePositions(dim, dropout))
         self.decoders = nn.ModuleList(
             DecoderBlock(dim, heads, units, dropout, attention_dropout) for _ in range(blocks)
         )
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.output_layer = nn.Linear(dim, vocabulary)
+        self.output_layer = Linear(dim, vocabulary)
         self.recompute = False
         """Activation checkpointing of each block, in training."""
 
