@@ -44,7 +44,7 @@ def _build(site: Site, models: list[Model]) -> None:
             gr.Markdown(f"**{domain}**")
     with gr.Row():
         with gr.Column():
-            video = gr.Video(label="A face that speaks", sources=["upload", "webcam"])
+            video = gr.Video(label="A face that speaks", sources=["upload", "webcam"], height=360)
             sound = gr.Audio(label="Or sound alone", type="filepath", sources=["upload", "microphone"])
             modality = gr.Radio(list(MODALITIES), value="all there is", label="Read from")
             fast = gr.Checkbox(label="Fast (best CTC path instead of beam search)")
@@ -52,10 +52,16 @@ def _build(site: Site, models: list[Model]) -> None:
             start = gr.Button("Transcribe", variant="primary")
         with gr.Column():
             text = gr.Textbox(label="Words", interactive=False, lines=2)
-            words = gr.Dataframe(
-                headers=["word", "from s", "to s", "confidence"], label="Word times", interactive=False, type="array"
+            crops = gr.Video(
+                label="What was read of the face", interactive=False, autoplay=True, loop=True, height=SHOWN
             )
-            crops = gr.Video(label="What was read of the face", interactive=False, autoplay=True, loop=True)
+            words = gr.Dataframe(
+                headers=["word", "from s", "to s", "confidence"],
+                label="Word times",
+                interactive=False,
+                type="array",
+                max_height=SHOWN,
+            )
             notes = gr.Textbox(label="Notes", interactive=False, lines=3)
     start.click(
         site.guarded(lambda *values: _transcribe(site, models, *values)),

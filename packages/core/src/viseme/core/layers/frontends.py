@@ -34,6 +34,7 @@ class VisualStem(nn.Sequential):
             out: Tensor = super().forward(x_B1THW)
             return out
         convolution, act = self[0], self[2]
+        assert isinstance(convolution, nn.Conv3d)
         batch, frames, reach = x_B1THW.shape[0], x_B1THW.shape[2], convolution.kernel_size[0] // 2
         padded_BTHW = functional.pad(x_B1THW[:, 0], (0, 0, 0, 0, reach, reach))
         around_BTHWK = padded_BTHW.unfold(1, 2 * reach + 1, 1)
