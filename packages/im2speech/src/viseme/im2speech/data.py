@@ -159,7 +159,7 @@ def read_units(path: str | Path) -> dict[str, np.ndarray]:
         name, bar, numbers = line.rpartition("|")
         try:
             units = np.array([int(word) for word in numbers.split()], dtype=np.int64)
-        except ValueError:
+        except (ValueError, OverflowError):
             bar = ""
         if not bar:
             raise DataError(f"line {number} of the units", path=path, expected="id|u1 u2 ...", got=line[:60])

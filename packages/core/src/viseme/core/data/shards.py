@@ -61,7 +61,7 @@ class Shard:
             self._start = 8 + size
         except FileNotFoundError as error:
             raise DataError("no such shard", path=path) from error
-        except (OSError, ValueError, AttributeError) as error:  # ValueError: broken JSON, UTF-8, or an empty file
+        except (OSError, ValueError, AttributeError, TypeError) as error:  # ValueError: broken JSON, UTF-8, no bytes
             raise DataError("not a readable shard", path=path, got=str(error)) from error
 
     @property
