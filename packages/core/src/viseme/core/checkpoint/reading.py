@@ -110,7 +110,7 @@ def read_object(path: str | Path, *, inert: Iterable[str] = ()) -> Any:
             got=_reason(error),
             hint="Nothing in it was run. If you trust its source, name the harmless classes it needs (inert=...).",
         ) from error
-    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, SafetensorError) as error:
+    except (RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"not a readable checkpoint: {_line(error)}", path=path) from error
     except (AssertionError, RecursionError, MemoryError, OverflowError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"damaged checkpoint: {_line(error)}", path=path) from error
