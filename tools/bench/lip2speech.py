@@ -1,21 +1,32 @@
-"""Lip-to-speech: Griffin-Lim beside the published convolutional one and librosa, inference and a training step beside
-plain ports, and how long a clip takes to be evaluated.
+"""Lip-to-speech: Griffin-Lim beside the published convolutional one and librosa, inference of both systems and a
+training step of the GAN beside plain ports, and how long a test set takes to be evaluated.
 
 Quality of Griffin-Lim is the spectral convergence reached (smaller is better): compare rows of like convergence.
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
-from tools.bench.published_lip2speech import ConvolutionalStft, plain, plain_step
+from tools.bench.published_lip2speech import ConvolutionalStft, plain, plain_multitask, plain_step
 from tools.bench.registry import Work, case
 from torch import Tensor
 
-from viseme.core.signal import VCA_LRS_MEL, GriffinLim, peak_normalise, spectral_convergence
-from viseme.lip2speech.models import VCAGAN, VCAConfig
+from viseme.core.cli.config import compose
+from viseme.core.data import Manifest, ManifestRow
+from viseme.core.media import write_audio, write_video
+from viseme.core.signal import MULTITASK_MEL, VCA_LRS_MEL, GriffinLim, peak_normalise, spectral_convergence
+from viseme.core.types import Audio, Video
+from viseme.lip2speech.evaluate import evaluate_split
+from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig
 from viseme.lip2speech.objective import VCAObjective, VCAStep
 from viseme.lip2speech.optim import vca_optimizers
+from viseme.lip2speech.pipeline import Lip2Speech
+from viseme.lip2speech.sound import Inverter, mel_to_magnitude
 
 SPEC = VCA_LRS_MEL
 SECONDS = 3
@@ -75,6 +86,10 @@ for _clips in (1, 16):
     def _(clips: int = _clips) -> Work:
         return convolutional(clips)
 
+    @case("Griffin-Lim", _size, "librosa", items=_clips, runs=3)
+    def _(clips: int = _clips) -> Work:
+        return by_librosa(clips, 60, 0.0)
+
     @case("Griffin-Lim", _size, items=_clips, runs=3)
     def _(clips: int = _clips) -> Work:
         return ours(clips, 60, 0.0)
@@ -98,7 +113,11 @@ def gan(*, port: bool) -> VCAGAN:
     return model
 
 
-def inference(*, port: bool) -> Work:
+def half(on: bool) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=on)
+
+
+def inference(*, port: bool, bf16: bool = False) -> Work:
     model = gan(port=port).eval()
     frames = 25 * SECONDS
     video = torch.randn(1, 1, frames, 112, 112)
@@ -107,7 +126,8 @@ def inference(*, port: bool) -> Work:
 
     def work() -> str:
         with torch.inference_mode():
-            spectrogram = model.speak(video).spectrogram[:, 0]
+            with half(bf16):
+                spectrogram = model.speak(video).spectrogram[:, 0].float()
             magnitude = 14 * SPEC.compression.inverse(spectrogram)
             x = layer.griffin_lim(magnitude, 60, torch.zeros_like(magnitude)) if port else solver(magnitude)
         return f"{x.shape[-1] / 16000:.2f} s of speech"
@@ -125,9 +145,58 @@ def _() -> Work:
     return inference(port=False)
 
 
-def step(*, port: bool, clips: int, frames: int) -> Work:
+@case("VCA-GAN, inference", f"base, 1 x {SECONDS} s, 2 passes, bf16", runs=2)
+def _() -> Work:
+    return inference(port=False, bf16=True)
+
+
+def multitask_inference(*, port: bool, bf16: bool = False) -> Work:
+    torch.manual_seed(0)
+    model = MultitaskModel(MultitaskConfig()).eval()
+    if port:
+        plain_multitask(model)
+    spec = MULTITASK_MEL
+    video, prompt = torch.randn(1, 1, 25 * SECONDS, 112, 112), torch.rand(1, 1, 80, 50) * 2 - 1
+    layer = ConvolutionalStft(spec.n_fft, spec.hop, spec.win)
+    inverter = Inverter(spec)
+
+    def work() -> str:
+        with torch.inference_mode():
+            with half(bf16):
+                mel = model.speak(video, prompt)[:, 0].float()
+            if port:
+                magnitude = mel_to_magnitude(mel, spec, "transpose")
+                x = layer.griffin_lim(magnitude, 60, torch.zeros_like(magnitude))
+            else:
+                x = inverter.of_mel(mel)
+        return f"{x.shape[-1] / 16000:.2f} s of speech"
+
+    return work
+
+
+@case("Multi-task, inference", f"base, 1 x {SECONDS} s", "plain port", runs=3)
+def _() -> Work:
+    return multitask_inference(port=True)
+
+
+@case("Multi-task, inference", f"base, 1 x {SECONDS} s", runs=3)
+def _() -> Work:
+    return multitask_inference(port=False)
+
+
+@case("Multi-task, inference", f"base, 1 x {SECONDS} s, bf16", runs=3)
+def _() -> Work:
+    return multitask_inference(port=False, bf16=True)
+
+
+def step(*, port: bool, clips: int, frames: int, bf16: bool = False) -> Work:
     model = gan(port=port).train()
-    optimizers = list(vca_optimizers(model))
+    optimizers: list[torch.optim.Optimizer] = list(vca_optimizers(model))
+    if port:  # as published: the library's default
+        optimizers = [
+            torch.optim.Adam([p for part in parts for p in part.parameters()], lr=1e-4, weight_decay=1e-5)
+            for parts in (model.speaking(), model.judging())
+        ]
     video = torch.randn(clips, 1, frames, 112, 112)
     mel = torch.rand(clips, 1, 80, 4 * frames) * 2 - 1
     spectrogram = torch.rand(clips, 1, 321, 4 * frames) * 2 - 1
@@ -136,12 +205,14 @@ def step(*, port: bool, clips: int, frames: int) -> Work:
         if port:
             return f"recon {plain_step(model, video, mel, spectrogram, optimizers):.3f}"
         speaking, judging = optimizers
-        made = VCAStep(model, VCAObjective(), video, mel, spectrogram)
-        losses = made.discriminators()
+        with half(bf16):
+            made = VCAStep(model, VCAObjective(), video, mel, spectrogram)
+            losses = made.discriminators()
         judging.zero_grad()
         losses["d_loss"].backward()
         judging.step()
-        losses = made.generator()
+        with half(bf16):
+            losses = made.generator()
         speaking.zero_grad()
         losses["g_loss"].backward()
         made.visual().backward()
@@ -159,3 +230,39 @@ def _() -> Work:
 @case("VCA-GAN, training step", "base, 2 x 50 frames", items=2, runs=2)
 def _() -> Work:
     return step(port=False, clips=2, frames=50)
+
+
+@case("VCA-GAN, training step", "base, 2 x 50 frames, bf16-mixed", items=2, runs=2)
+def _() -> Work:
+    return step(port=False, clips=2, frames=50, bf16=True)
+
+
+def evaluation(system: str, clips: int, *, bf16: bool) -> Work:
+    """`lip2speech evaluate` of a base model with the published two passes: speech, the real speech's way back, and
+    STOI, ESTOI and PESQ of three kinds of speech of every clip."""
+    folder = Path(tempfile.mkdtemp())
+    rows, frames = [], 25 * SECONDS
+    drawn = np.random.default_rng(0)
+    for number in range(clips):
+        pictures = np.kron(drawn.integers(0, 255, (frames, 12, 12), dtype=np.uint8), np.ones((1, 8, 8), np.uint8))
+        write_video(folder / f"{number}.mp4", Video(np.repeat(pictures[..., None], 3, -1), 25.0))
+        write_audio(folder / f"{number}.flac", Audio(voiced(seed=number).numpy(), 16000))
+        files = (f"{number}.mp4", f"{number}.flac")
+        rows.append(ManifestRow(str(number), *files, frames, 25.0, 640 * frames, 16000, split="test"))
+    Manifest(rows, folder).write(folder / "manifest.csv")
+    torch.manual_seed(0)
+    model: Any = VCAGAN(VCAConfig()) if system == "vca" else MultitaskModel(MultitaskConfig())
+    Lip2Speech(model, device="cpu").save(folder / "model")
+    options = [f"recipe={system}_demo", "data.size=112", f"data.data={folder}", f"evaluate.model={folder / 'model'}"]
+    options += [f"evaluate.out={folder / 'out'}", "evaluate.samples=0", "evaluate.device=cpu", f"evaluate.bf16={bf16}"]
+    cfg = compose("viseme.lip2speech", options)
+    return lambda: f"{evaluate_split(cfg).rows[0].clips} clips scored"
+
+
+for _system in ("vca", "multitask"):
+    for _bf16 in (False, True):
+        _size = f"{_system} base, 48 x {SECONDS} s{', bf16' if _bf16 else ''}"
+
+        @case("Lip-to-speech, evaluation", _size, items=48, runs=1, full_only=True)
+        def _(system: str = _system, bf16: bool = _bf16) -> Work:
+            return evaluation(system, 48, bf16=bf16)

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from viseme.lip2speech.models import VCAGAN
+from viseme.lip2speech.models import VCAGAN, MultitaskModel
 from viseme.lip2speech.models.discriminators import DownBlock
 from viseme.lip2speech.models.generator import UpBlock
+from viseme.lip2speech.models.multitask import MultitaskVisualFront
 from viseme.lip2speech.models.visual import VisualFront
 from viseme.lip2speech.objective import VCAObjective, adversarial_loss, gradient_penalty, mel_targets
 
-__all__ = ["ConvolutionalStft", "plain", "plain_step"]
+__all__ = ["ConvolutionalStft", "plain", "plain_multitask", "plain_step"]
 
 
 class ConvolutionalStft:
@@ -92,6 +93,18 @@ def _front(self: VisualFront, video: Tensor) -> tuple[Tensor, Tensor]:
     local = self.dropout(F.avg_pool2d(pictures, pictures.shape[-1]).view(batch, frames, self.features))
     context, _ = self.sentence_encoder(local.transpose(0, 1))
     return local, self.fc(context).permute(1, 2, 0)
+
+
+def plain_multitask(model: MultitaskModel) -> None:
+    """The same for the multi-task system: its pictures in memory order (B, C, H, W)."""
+    front = model.visual_front
+    front.forward = MethodType(_multitask_front, front)  # type: ignore[method-assign]
+
+
+def _multitask_front(self: MultitaskVisualFront, video: Tensor, lengths: Tensor | None = None) -> Tensor:
+    batch, _, frames = video.shape[:3]
+    pictures = self.frontend(video).transpose(1, 2).contiguous().flatten(0, 1)
+    return self.conformer(self.dropout(self.resnet(pictures).view(batch, frames, self.dim)), lengths)
 
 
 def plain_step(

@@ -173,6 +173,28 @@ def test_unseen_speakers() -> None:
     assert sum(map(len, split.values())) == len(ids) - 1
 
 
+def test_lrs3_without_lists(tmp_path: Path) -> None:
+    root, crop = tmp_path / "LRS3", tmp_path / "LRS3_crop"
+    crop.mkdir()
+    for folder, video in (("trainval", "a"), ("trainval", "b"), ("pretrain", "c"), ("test", "b")):
+        path = root / folder / video / "00001.mp4"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        with (crop / f"preprocess_{folder}.txt").open("a") as file:
+            file.write(f"{video}/00001.mp4:80/100\n")
+    found = {}
+    for split in ("train", "val", "test"):
+        try:
+            found[split] = [row.id for row in lrs_manifest(root, "LRS3", split, tmp_path)[0]]
+        except DataError:
+            found[split] = []  # the hashes of two names put none there
+    assert found["test"] == ["test/b/00001"]
+    assert sorted(found["train"] + found["val"]) == ["pretrain/c/00001", "trainval/a/00001"]
+    (tmp_path / "lrs3_unseen_test.txt").write_text("test/b/00001\n")
+    with pytest.raises(DataError, match="lrs3_unseen_train"):  # lists are used as soon as there are any
+        lrs_manifest(root, "LRS3", "train", tmp_path)
+
+
 def test_grid_speakers(tmp_path: Path) -> None:
     for speaker in ("s1", "s2", "s9"):
         for folder, ending in (("video", "mp4"), ("audio", "flac")):

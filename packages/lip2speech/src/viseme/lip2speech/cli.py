@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viseme.core.cli import App, arg, emit
+from viseme.core.cli.demo import add_demo
 from viseme.core.cli.prepare import add_prepare
 from viseme.lip2speech.published_keys import translated
 
@@ -29,6 +30,7 @@ app = App(
 )
 
 add_prepare(app)
+add_demo(app)
 
 
 @app.config_verb(
@@ -76,6 +78,7 @@ def evaluate(cfg: DictConfig) -> None:
         metavar="M",
         help="of Griffin-Lim: 0.99 needs half the iterations (default: the model's)",
     ),
+    arg("--bf16", action="store_true", help="half precision, where the processor or GPU has units for it"),
     arg("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)"),
     device=True,
     out=True,
@@ -87,7 +90,7 @@ def speak(args: argparse.Namespace) -> None:
     from viseme.lip2speech.pipeline import Lip2Speech
     from viseme.lip2speech.vocoder import load_vocoder
 
-    speaker = Lip2Speech.from_pretrained(args.model, device=args.device)
+    speaker = Lip2Speech.from_pretrained(args.model, device=args.device, bf16=args.bf16)
     speaker.iterations = speaker.iterations if args.iterations is None else args.iterations
     speaker.momentum = speaker.momentum if args.momentum is None else args.momentum
     if args.vocoder:

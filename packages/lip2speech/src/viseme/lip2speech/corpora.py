@@ -7,6 +7,7 @@ after alignment (`lip2speech grid`). A prepared store has a manifest of its own.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from viseme.lip2speech.crops import read_lip_centres
 from viseme.lip2speech.transcripts import main_text
 
 __all__ = ["GRID_UNSEEN", "grid_manifest", "lrs_manifest", "unseen_split"]
+
+_log = logging.getLogger(__name__)
 
 LRS_LISTS = {
     "LRS2": {"train": ("pretrain.txt", "train.txt"), "val": ("val.txt",), "test": ("test.txt",)},
@@ -43,7 +46,8 @@ def lrs_manifest(
         data: the corpus: the folder with `main` and `pretrain` (LRS2), or `pretrain`, `trainval` and `test` (LRS3).
         data_name: `LRS2` or `LRS3`.
         split: `train`, `val` or `test`.
-        lists: folder with the split lists and `<data_name>_crop/preprocess_*.txt`.
+        lists: folder with the split lists and `<data_name>_crop/preprocess_*.txt`. Where LRS3 has no lists, its split
+            is made by `unseen_split` of all clips that have lip centres.
         texts: read transcripts too.
 
     Raises:
@@ -63,7 +67,7 @@ def lrs_manifest(
         folder = file.stem.removeprefix("preprocess_")
         centres |= {f"{folder}/{name}": points for name, points in read_lip_centres(file).items()}
     rows, skipped = [], []
-    for name in _ids(lists, data_name, split):
+    for name in _ids(lists, data_name, split, centres):
         path = root / f"{name}.mp4"
         if name not in centres or not path.is_file():
             skipped.append((name, "no lip centres" if name not in centres else "no such video"))
@@ -88,10 +92,16 @@ def lrs_manifest(
     return Manifest(rows, root, skipped=skipped), {row.id: centres[row.id] for row in rows}
 
 
-def _ids(lists: Path, data_name: str, split: str) -> list[str]:
+def _ids(lists: Path, data_name: str, split: str, known: Iterable[str]) -> list[str]:
+    def find(file: str) -> Path | None:
+        return next((place / file for place in (lists / data_name, lists) if (place / file).is_file()), None)
+
+    if data_name == "LRS3" and not any(find(file) for files in LRS_LISTS["LRS3"].values() for file in files):
+        _log.warning("no lrs3_unseen_*.txt in %s: the split of unseen speakers is made by its rule", lists / data_name)
+        return unseen_split(known)[split]
     found = []
     for file in LRS_LISTS[data_name][split]:
-        path = next((place / file for place in (lists / data_name, lists) if (place / file).is_file()), None)
+        path = find(file)
         if path is None:
             raise DataError("no such list", path=lists / data_name / file)
         folder = "" if data_name == "LRS3" else "pretrain/" if file == "pretrain.txt" else "main/"

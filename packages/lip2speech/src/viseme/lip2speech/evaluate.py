@@ -36,7 +36,7 @@ from viseme.lip2speech.vocoder import load_vocoder
 
 __all__ = ["Evaluation", "evaluate_split", "table"]
 
-MANY = 100
+MANY = 32
 """Clips from which on processes that score are worth their start."""
 
 
@@ -59,7 +59,7 @@ def evaluate_split(cfg: DictConfig) -> Evaluation:
         CheckpointError: a model, recogniser or scorer that cannot be read.
     """
     options, run = cfg.evaluate, Path(cfg.checkpoint_dir)
-    speaker = Lip2Speech.from_pretrained(options.model or run / "model", device=options.device)
+    speaker = Lip2Speech.from_pretrained(options.model or run / "model", device=options.device, bf16=options.bf16)
     if options.vocoder:
         speaker.use_vocoder(load_vocoder(options.vocoder, speaker.device))
     data = typed(DataConfig, cfg.data)
@@ -178,6 +178,7 @@ def _write(
             "pesq": options.pesq,
             "voice": options.voice,
             "published_padding": options.published_padding,
+            "bf16": options.bf16,
             "vocoder": "neural" if speaker.vocoder is not None else "griffin_lim",
             "griffin_lim": {
                 "iterations": speaker.iterations,

@@ -35,7 +35,7 @@ def vca_optimizers(
 ) -> tuple[Optimizer, Optimizer]:
     """Adam for what speaks (visual front, generator, postnet), and Adam for what judges (all discriminators)."""
     speaking, judging = (
-        torch.optim.Adam(_weights(parts), lr=lr, weight_decay=weight_decay, amsgrad=amsgrad)
+        torch.optim.Adam(_weights(parts), lr=lr, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
         for parts in (model.speaking(), model.judging())
     )
     return speaking, judging

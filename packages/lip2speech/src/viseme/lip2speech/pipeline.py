@@ -58,6 +58,8 @@ class Lip2Speech:
         iterations, momentum, mel_inverse: of the way back to sound; see `Inverter` (published: 60, 0, `transpose`).
         flip: whether a GAN also sees the mirrored lips, as published.
         vocoder: a neural one, instead of Griffin-Lim.
+        bf16: half the precision for the network, where the processor or GPU has units for it; mels move by a
+            thousandth.
         domain: a warning that every synthesis carries.
         record: name of the published weights that these are.
     """
@@ -75,6 +77,7 @@ class Lip2Speech:
         mel_inverse: MelInverse = "pseudo",
         flip: bool = True,
         vocoder: MelVocoder | SpectrumVocoder | None = None,
+        bf16: bool = False,
         domain: str = "",
         record: str = "",
     ) -> None:
@@ -82,7 +85,7 @@ class Lip2Speech:
         self.model = model.eval().to(self.device)
         self.lips, self.tokenizer, self.prompt = lips or LipInput(), tokenizer, prompt
         self.iterations, self.momentum, self.mel_inverse, self.flip = iterations, momentum, mel_inverse, flip
-        self.domain, self.record = domain, record
+        self.domain, self.record, self.bf16 = domain, record, bf16
         self.vocoder: MelVocoder | SpectrumVocoder | None = None
         if vocoder is not None:
             self.use_vocoder(vocoder)
@@ -109,7 +112,9 @@ class Lip2Speech:
     # ------------------------------------------------------------------------------------------------- directories
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, device: str | torch.device = "auto") -> Lip2Speech:
+    def from_pretrained(
+        cls, directory: str | Path, *, device: str | torch.device = "auto", bf16: bool = False
+    ) -> Lip2Speech:
         """Load a model directory (made by `lip2speech train` or `lip2speech convert`).
 
         Raises:
@@ -140,6 +145,7 @@ class Lip2Speech:
             tokenizer=load_text(folder.path),
             prompt=prompt,
             device=device,
+            bf16=bf16,
             domain=config.get("domain", ""),
             record=record,
             **config.get("vocoder", {}),
@@ -294,12 +300,17 @@ class Lip2Speech:
         if isinstance(self.model, VCAGAN):
             draws = torch.Generator().manual_seed(seed)
             noise = [self.model.generator.draw_noise(1, video.shape[2], draws).to(self.device) for _ in range(2)]
-            spoken = self.model.speak(video, lengths, noise=noise[0], flipped_noise=noise[1], flip=self.flip)
+            with self._precision():
+                spoken = self.model.speak(video, lengths, noise=noise[0], flipped_noise=noise[1], flip=self.flip)
             return spoken.mel[0, 0, :, :columns].float().cpu(), spoken.spectrogram[0, 0, :, :columns].float().cpu()
         if prompt is None:
             raise ConfigError("the multi-task system needs a voice", expected="a prompt")
-        mel = self.model.speak(video, prompt[None].to(self.device), lengths)
+        with self._precision():
+            mel = self.model.speak(video, prompt[None].to(self.device), lengths)
         return mel[0, 0, :, :columns].float().cpu(), None
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def mels(
         self, crops: Iterable[np.ndarray], prompt: Tensor | None, *, seed: int = 0

@@ -85,6 +85,8 @@ def train(cfg: DictConfig) -> TrainReport:
     trainer = build_trainer(cfg.trainer, run, partial_backward=isinstance(model, VCAGAN))
     task: Any
     if isinstance(model, VCAGAN):
+        if data.window_size < 20:
+            raise ConfigError("the critics need windows of at least 20 frames", got=f"window_size={data.window_size}")
         task = VCATask(model, typed(VCAObjective, _only(VCAObjective, cfg.objective)), optim)
     elif isinstance(model, MultitaskModel):
         objective = typed(MultitaskObjective, _only(MultitaskObjective, cfg.objective))

@@ -18,6 +18,9 @@ from torch import Tensor
 
 __all__ = ["GriffinLim", "griffin_lim", "spectral_convergence"]
 
+_IN_CACHE = 2**17
+"""Values of a spectrum that a CPU core's cache holds through an iteration; larger batches are solved in parts."""
+
 _TINY = 1e-18  # its square is still a normal float32: the phase of an exact zero comes out as 0, as published
 
 
@@ -62,8 +65,10 @@ class GriffinLim:
         lead = magnitude.shape[:-2]
         magnitude_BTF = self._columns(magnitude)
         phase_BTF = self._phase(magnitude_BTF, phase_uniform, generator)
-        spectrum_BTF = self.run(magnitude_BTF, magnitude_BTF * phase_BTF)
-        return self.synthesise(spectrum_BTF).reshape(*lead, -1)
+        size = max(1, _IN_CACHE // magnitude_BTF[0].numel()) if magnitude_BTF.device.type == "cpu" else len(phase_BTF)
+        parts = zip(magnitude_BTF.split(size), phase_BTF.split(size))
+        waves = [self.synthesise(self.run(magnitude, magnitude * phase)) for magnitude, phase in parts]
+        return torch.cat(waves).reshape(*lead, -1)
 
     def stream(
         self,

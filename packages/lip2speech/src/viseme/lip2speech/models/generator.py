@@ -34,11 +34,16 @@ class GeneratedMels(NamedTuple):
 
 
 class UpBlock(nn.Module):
-    """Residual block of two 5x5 convolutions behind batch norms; `up` doubles both axes first (nearest)."""
+    """Residual block of two 5x5 convolutions behind batch norms; `up` doubles both axes first (nearest).
 
-    def __init__(self, inputs: int, outputs: int, *, up: bool = False) -> None:
+    Args:
+        steady: how many of the first channels are the same in all rows. Their convolution, too, is the same in all
+            rows but the first and the last two, which see padding: it is computed for five rows only.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, up: bool = False, steady: int = 0) -> None:
         super().__init__()
-        self.up = up
+        self.up, self.steady = up, steady
         self.norm1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 5, padding=2)
         self.norm2 = nn.BatchNorm2d(outputs)
@@ -51,8 +56,16 @@ class UpBlock(nn.Module):
         shortcut = x_BCFS if self.conv1x1 is None else self.conv1x1(x_BCFS)
         if self.up:
             y, shortcut = (F.interpolate(z, scale_factor=2, mode="nearest") for z in (y, shortcut))
-        y = self.conv2(F.leaky_relu(self.norm2(self.conv1(y)), 0.2))
+        y = self._mixed(y) if self.steady and y.shape[2] > 5 else self.conv1(y)
+        y = self.conv2(F.leaky_relu(self.norm2(y), 0.2))
         return (y + shortcut) * SQRT_HALF
+
+    def _mixed(self, y_BCFS: Tensor) -> Tensor:
+        """`conv1`, whose first channels are steady: five rows of them give every row that there is."""
+        weight, rows = self.conv1.weight, y_BCFS.shape[2]
+        steady = F.conv2d(y_BCFS[:, : self.steady, :5], weight[:, : self.steady], padding=2)
+        moving = F.conv2d(y_BCFS[:, self.steady :], weight[:, self.steady :], self.conv1.bias, padding=2)
+        return moving + steady[:, :, [0, 1, *[2] * (rows - 4), 3, 4]]
 
 
 class VisualContextAttention(nn.Module):
@@ -117,7 +130,9 @@ class Generator(nn.Module):
         super().__init__()
         first, second, one, two, three = widths
         self.noise = noise
-        self.decode = nn.Sequential(UpBlock(visual + noise, first), UpBlock(first, second), UpBlock(second, second))
+        self.decode = nn.Sequential(
+            UpBlock(visual + noise, first, steady=visual), UpBlock(first, second), UpBlock(second, second)
+        )
         self.g1 = _stage(second, one)
         self.g2 = _stage(one, two, up=True)
         self.g3 = _stage(two, three, up=True)

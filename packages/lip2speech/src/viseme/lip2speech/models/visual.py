@@ -13,6 +13,7 @@ import math
 from torch import Tensor, nn
 
 from viseme.core.layers import ResNetTrunk
+from viseme.core.layers.frontends import VisualStem
 from viseme.core.layers.layout import picture_layout
 from viseme.core.layers.resnet import WIDTHS
 
@@ -21,7 +22,7 @@ __all__ = ["VisualFront", "fold_frames", "stem"]
 
 def stem(width: int, activation: nn.Module) -> nn.Sequential:
     """The 3-D convolution over five frames, a quarter of the size: (B, 1, T, H, W) -> (B, C, T, H/4, W/4)."""
-    return nn.Sequential(
+    return VisualStem(
         nn.Conv3d(1, width, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
         nn.BatchNorm3d(width),
         activation,
