@@ -265,4 +265,5 @@ def test_evaluate_prints_every_row(run_dir: Path, crops: Path, tmp_path: Path) -
     assert all(name in outcome.out for name in rows)
     made = rows["generated, own sound"]
     assert made["clips"] == 2 and 0 < made["ssim"] <= 1 and made["psnr"] > 5 and made["expert_fd"] > 0
+    assert 0 < made["lmd"] < 20
     assert "psnr" not in rows["real, own sound"]

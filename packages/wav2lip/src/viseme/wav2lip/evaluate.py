@@ -28,7 +28,7 @@ from viseme.core.checkpoint import read_published
 from viseme.core.cli.config import typed
 from viseme.core.device import resolve_device
 from viseme.core.errors import DataError, VisemeError
-from viseme.core.faces import Face, FaceMesh, mouth_openness
+from viseme.core.faces import Face, FaceMesh, landmarks68, mouth_openness
 from viseme.core.layers.syncnet import SyncNetV2
 from viseme.core.media import read_audio
 from viseme.core.metrics import collect_provenance, write_evaluation
@@ -163,16 +163,24 @@ def _ready(clip: CropClip, size: int) -> _Clip:
     return _Clip(clip.id, faces, clip.mel[:, mel_start(first) :], mouth_curve(crops), samples)
 
 
-def mouth_curve(faces_bgr: Sequence[np.ndarray]) -> np.ndarray:
-    """How far the mouth of each face crop is open, (T,): FaceMesh on the crop, enlarged."""
-    mesh, curve = FaceMesh(), []
+def mouths(faces_bgr: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each face crop, by FaceMesh on the crop, enlarged: how far the mouth is open (T,), and its 20 landmarks
+    (T, 20, 2) in pixels of a crop of 96."""
+    mesh, curve, points = FaceMesh(), [], []
     for face in faces_bgr:
         large = resize_crop(face, 192)[..., ::-1]
         frame = np.ascontiguousarray(np.pad(large, ((48, 48), (48, 48), (0, 0)), mode="edge"))
         places = np.array([(0.32, 0.38), (0.68, 0.38), (0.5, 0.58), (0.35, 0.78), (0.65, 0.78)], np.float32)
         found = Face(np.array([48, 48, 240, 240], np.float32), 1.0, 48 + 192 * places)
-        curve.append(mouth_openness(mesh(frame, found)[0]))
-    return np.array(curve)
+        landmarks = mesh(frame, found)[0]
+        curve.append(mouth_openness(landmarks))
+        points.append((landmarks68(landmarks)[48:68, :2] - 48) / 2)
+    return np.array(curve), np.array(points).reshape(-1, 20, 2)
+
+
+def mouth_curve(faces_bgr: Sequence[np.ndarray]) -> np.ndarray:
+    """How far the mouth of each face crop is open, (T,)."""
+    return mouths(faces_bgr)[0]
 
 
 def _generate(
@@ -207,7 +215,8 @@ def _score(
 
 
 def _likeness(made: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """PSNR and SSIM of the lower halves, and how far the mouths are from the real ones in opening."""
+    """PSNR and SSIM of the lower halves; how far the mouths are from the real ones in opening, and their landmarks in
+    pixels of a crop of 96 (LMD; Chen et al., "Lip Movements Generation at a Glance", ECCV 2018)."""
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     half = real.shape[1] // 2
@@ -215,11 +224,12 @@ def _likeness(made: np.ndarray, real: np.ndarray) -> dict[str, float]:
         torch.from_numpy(np.ascontiguousarray(faces[: len(made), half:])).permute(0, 3, 1, 2).float() / 255
         for faces in (made, real)
     )
-    distance = np.abs(mouth_curve(list(made)) - mouth_curve(list(real[: len(made)]))).mean()
+    (ours, our_points), (theirs, their_points) = mouths(list(made)), mouths(list(real[: len(made)]))
     return {
         "psnr": float(peak_signal_noise_ratio(a, b, data_range=1.0)),
         "ssim": float(structural_similarity_index_measure(a, b, data_range=1.0)),  # type: ignore[arg-type]
-        "mouth_distance": float(distance),
+        "mouth_distance": float(np.abs(ours - theirs).mean()),
+        "lmd": float(np.linalg.norm(our_points - their_points, axis=-1).mean()),
     }
 
 
@@ -259,7 +269,7 @@ def store_overrides(model: Path, store: Path, split: str) -> list[str]:
 def table(result: EvaluateResult) -> str:
     """The rows as text."""
     columns = ["cosine", "expert_d", "expert_c", "offset", "lse_d", "lse_c", "mouth_correlation", "psnr", "ssim",
-               "mouth_distance", "expert_fd", "fid"]  # fmt: skip
+               "mouth_distance", "lmd", "expert_fd", "fid"]  # fmt: skip
     shown = [name for name in columns if any(name in row for row in result.rows)]
     heads = {"mouth_correlation": "mouth r", "mouth_distance": "mouth d"}
     lines = (

@@ -56,7 +56,7 @@ class SyncOptions:
     enhancer: Enhancer | None = None
     silence_gate: bool = True
     audio_offset_ms: float = 0.0
-    batch_size: int = 8
+    batch_size: int = 16
     max_gap: int = 12
     label: bool = False
     crf: int = 18

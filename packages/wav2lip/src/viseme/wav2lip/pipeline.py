@@ -47,6 +47,7 @@ from viseme.wav2lip.windows import MelWindows, frame_starts
 __all__ = ["PROVENANCE", "Wav2Lip"]
 
 PROVENANCE = "AI-generated: lips synthesised by viseme-wav2lip"
+_PRESET = "veryfast"  # of x264: at the same quality files are a quarter larger, in half the time
 _OPEN = 0.06  # lips further apart than this share of the distance between the eyes are not at rest
 
 
@@ -243,7 +244,9 @@ class Wav2Lip:
                         if writer is None:
                             height, width = job.frame.shape[:2]
                             tags = self._tags()
-                            writer = VideoWriter(silent, source.fps, (width, height), crf=options.crf, tags=tags)
+                            writer = VideoWriter(
+                                silent, source.fps, (width, height), crf=options.crf, preset=_PRESET, tags=tags
+                            )
                             writer.__enter__()
                         writer.write(_label(job.frame) if options.label else job.frame)
             except BaseException as error:

@@ -5,6 +5,8 @@ T frames, S samples.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from viseme.wav2lip.boxes import smooth_path
@@ -24,7 +26,7 @@ def speech_weights(samples: np.ndarray, frames: int, fps: float, rate: int = 160
     """
     edges = (np.arange(frames + 1) * rate / fps).astype(int).clip(0, len(samples))
     # Frame by frame: of an hour of sound, nothing as long as the sound is made.
-    power = np.array([np.square(samples[a:b], dtype=np.float64).sum() for a, b in zip(edges, edges[1:])])
+    power = np.array([np.square(samples[a:b], dtype=np.float64).sum() for a, b in itertools.pairwise(edges)])
     level_db = 10 * np.log10(np.maximum(power / np.maximum(np.diff(edges), 1), 1e-12))
     if not frames:
         return np.zeros(0)

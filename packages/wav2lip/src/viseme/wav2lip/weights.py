@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from viseme.core.checkpoint import announce, find_record, identify, load_model_dir, save_model_dir
@@ -65,10 +66,11 @@ def load_network(path: str | Path, kind: str) -> Loaded:
         if folder.config.get("package") != "wav2lip" or folder.config.get("kind") not in KINDS:
             raise CheckpointError("not a model of viseme-wav2lip", path=path, got=folder.config.get("package"))
         found, settings = folder.config["kind"], dict(folder.config.get("settings", {}))
-        model = build_model(found, folder.config["model"])
+        with torch.device("meta"):  # drawing weights that are replaced would take longer than all else here
+            model = build_model(found, folder.config["model"])
         if odd := sorted(set(model.state_dict()) ^ set(folder.state)):
             raise CheckpointError(f"{len(odd)} weights are missing or unknown", path=path, got=", ".join(odd[:5]))
-        model.load_state_dict(folder.state)
+        model.load_state_dict(folder.state, assign=True)
         weights = folder.file("model.safetensors")
     if found != kind:
         raise CheckpointError(f"this is the {found}, not the {kind}", path=path)
