@@ -19,7 +19,11 @@ def every_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 7), (2, 3, 7), (2, 1, 3, 7), (7,), (0, 7)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_gradients(shape: tuple[int, ...], bias: bool) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_and_gradients(
+    shape: tuple[int, ...], bias: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # which decides about the backward pass
     torch.manual_seed(0)
     x, weight = torch.randn(*shape), torch.randn(4, 7)
     inputs = [x, weight, *([torch.randn(4)] if bias else [])]
