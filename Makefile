@@ -14,7 +14,7 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 , := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format train eval bench wheels smoke docs clean
+.PHONY: help setup demo test check format train eval bench wheels smoke release docs clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,10 @@ train: $(STAMP) ## train: make train PKG=avsr ARGS="recipe=... data.root_dir=...
 eval: $(STAMP) ## evaluate: make eval PKG=avsr ARGS="..."
 	$(BIN)/$(PKG) evaluate $(ARGS)
 
-bench: $(STAMP) ## measure speed and memory: a table, appended to a CSV
-	$(BIN)/python -m tools.bench $(ARGS)
+bench: $(STAMP) ## measure speed and memory, draw docs/benchmarks.md; FULL=1 adds the long rows
+	$(BIN)/python -m tools.bench $(if $(FULL),--full) $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tools.bench.growth $(if $(FULL),--full))
+	$(BIN)/python -m tools.bench.report
 
 wheels: $(STAMP) ## build every package's wheel into dist/
 	rm -rf dist
@@ -66,6 +68,13 @@ wheels: $(STAMP) ## build every package's wheel into dist/
 
 smoke: wheels ## install each wheel alone in a clean environment and run its smoke test
 	$(BIN)/python -m tools.smoke_wheels
+
+release: $(STAMP) ## build every wheel and sdist into dist/ and check them; publishing is a person's decision
+	rm -rf dist
+	$(PIP) install -c constraints.txt twine
+	for member in $(MEMBERS); do (cd packages/$$member && $(abspath $(BIN))/python -m hatchling build -d $(CURDIR)/dist) || exit 1; done
+	$(BIN)/python -m tools.release dist
+	$(BIN)/python -m twine check --strict dist/*
 
 docs: $(STAMP) ## build the documentation into site/
 	$(PIP) install -c constraints.txt mkdocs-material 'mkdocstrings[python]'

@@ -59,6 +59,7 @@ class MediaWarning(UserWarning):
 
 
 def warn(path: Path, what: str) -> None:
+    """A `MediaWarning` that names the file, shown where the reader was called."""
     warnings.warn(f"{path}: {what}", MediaWarning, stacklevel=3)
 
 
@@ -122,12 +123,14 @@ def find_audio(container: InputContainer) -> AudioStream | None:
 
 
 def need_video(container: InputContainer, path: Path) -> VideoStream:
+    """The video stream; raises MediaError where there is none."""
     if stream := find_video(container):
         return stream
     raise MediaError("has no video", path=path, expected="a video stream", got=_streams(container))
 
 
 def need_audio(container: InputContainer, path: Path) -> AudioStream:
+    """The sound stream; raises MediaError where there is none."""
     if stream := find_audio(container):
         return stream
     raise MediaError("has no sound", path=path, expected="an audio stream", got=_streams(container))

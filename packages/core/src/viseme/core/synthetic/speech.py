@@ -58,6 +58,8 @@ class Phoneme:
 
 @dataclass(frozen=True)
 class Word:
+    """A spoken word and when it is said, in seconds."""
+
     text: str
     start_s: float
     end_s: float
@@ -65,6 +67,8 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
+    """A spoken sentence: its sound, and when each phoneme and word of it is said."""
+
     audio: Audio
     phonemes: tuple[Phoneme, ...]
     words: tuple[Word, ...]
