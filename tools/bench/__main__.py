@@ -23,7 +23,7 @@ from typing import Any
 from tools.bench.registry import CASES, Case
 
 TOPICS = ["transcription", "training", "pretraining", "preparation", "wav2lip", "losses", "image_to_speech"]
-TOPICS += ["lip2speech"]
+TOPICS += ["lip2speech", "lip_quality"]
 RESULTS = Path("benchmarks/results.csv")
 COLUMNS = ["task", "size", "variant", "quality", "median_s", "fastest_s", "slowest_s", "runs", "per_item_s", "gain"]
 COLUMNS += ["setup_mb", "peak_mb", "threads", "device", "machine", "versions", "date"]
