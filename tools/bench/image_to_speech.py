@@ -1,13 +1,19 @@
 """Describing pictures at the published full size, and its parts: caption search, unit vocoder, units of speech.
 
-Weights are deterministic noise and no caption ends by itself, so that each has 60 units. The alternative is
-transformers' `generate`, which encodes a picture once for every hypothesis. The quality figure is a digest of the token
-lists of the first picture: equal digests mean identical captions.
+Weights are deterministic noise and no caption ends by itself, so that each has 60 units. The alternatives are what the
+published structure amounts to: transformers' `generate`, which encodes a picture once for every hypothesis, HuBERT as
+transformers has it, and the vocoder's convolutions as they are written. The quality figure of a caption is a digest of
+the token lists of the first picture: equal digests mean identical captions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +21,19 @@ import transformers
 from tools.bench.registry import Work, case
 from transformers import HubertConfig, HubertModel
 
+from viseme.core.data import Manifest, ManifestRow
 from viseme.core.layers.hifigan import HiFiGANConfig, UnitVocoder, UnitVocoderConfig
+from viseme.core.layers.linear import Linear
+from viseme.core.media import write_audio
+from viseme.core.types import Audio
 from viseme.im2speech.decoding import GenerationConfig, generate
+from viseme.im2speech.extract import extract
 from viseme.im2speech.model import Captioner, CaptionerConfig
-from viseme.im2speech.units import HubertFeatures, UnitExtractor
+from viseme.im2speech.units import HubertFeatures, UnitExtractor, nearest_centres
 
 UNITS, BEAM, BATCH, SECONDS = 60, 5, 8, 3
+JOB, LENGTH_S = 12, 10  # recordings of a batch job, seconds of each
+PLAIN = "plain port"
 CAPTION = "caption, beam 5"
 GREEDY = "caption, greedy"
 
@@ -54,6 +67,9 @@ def ours(beam: int, count: int) -> Work:
 
 def theirs(beam: int) -> Work:
     model, pixels = captioner(), pictures(1)
+    for part in model.modules():
+        if type(part) is Linear:
+            part.__class__ = torch.nn.Linear  # as transformers has them
     tokens = model.config.tokens
     options = transformers.GenerationConfig(
         max_length=UNITS + 1,
@@ -101,22 +117,69 @@ def _() -> Work:
     return ours(1, BATCH)
 
 
+def vocoder() -> UnitVocoder:
+    torch.manual_seed(0)
+    return UnitVocoder(UnitVocoderConfig(200, 128, HiFiGANConfig(128))).eval()
+
+
+def spoken(model: UnitVocoder) -> Work:
+    units = torch.arange(50 * SECONDS) % 200
+    return lambda: f"{len(model.speak(units, durations=False)) / 16000:g} s of sound"
+
+
+@case("unit vocoder", "3 s, 13.4 M", PLAIN, items=SECONDS)
+def _() -> Work:
+    return spoken(vocoder())
+
+
 @case("unit vocoder", "3 s, 13.4 M", items=SECONDS)
 def _() -> Work:
+    model = vocoder()
+    model.lay_out()
+    return spoken(model)
+
+
+def hubert(layers: int) -> HubertModel:
     torch.manual_seed(0)
-    model = UnitVocoder(UnitVocoderConfig(200, 128, HiFiGANConfig(128))).eval()
-    units = torch.arange(50 * SECONDS) % 200
+    return HubertModel(HubertConfig(num_hidden_layers=layers, apply_spec_augment=False)).eval()
+
+
+def noise(seconds: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=16000 * seconds).astype(np.float32) * 0.1
+
+
+@case("HuBERT units, layer 6", "3 s", PLAIN, items=SECONDS)
+def _() -> Work:
+    model, centres, sound = hubert(6), torch.randn(200, 768), torch.from_numpy(noise(SECONDS))[None]
 
     def work() -> str:
-        return f"{len(model.speak(units, durations=False)) / 16000:g} s of sound"
+        with torch.no_grad():
+            return f"{len(nearest_centres(model(sound).last_hidden_state[0], centres))} units"
 
     return work
 
 
 @case("HuBERT units, layer 6", "3 s", items=SECONDS)
 def _() -> Work:
-    torch.manual_seed(0)
-    features = HubertFeatures(HubertModel(HubertConfig()).eval(), 6)
-    extractor = UnitExtractor(features, torch.randn(200, 768))
-    sound = np.random.default_rng(0).normal(size=16000 * SECONDS).astype(np.float32) * 0.1
+    extractor, sound = UnitExtractor(HubertFeatures(hubert(6), 6), torch.randn(200, 768)), noise(SECONDS)
     return lambda: f"{len(extractor(sound))} units"
+
+
+@case("HuBERT units, layer 6", f"a list of {JOB} recordings of {LENGTH_S} s", items=JOB * LENGTH_S, runs=2)
+def _() -> Work:
+    """Seconds per item are seconds of work for a second of sound: their inverse is hours of sound an hour."""
+    extractor = UnitExtractor(HubertFeatures(hubert(6), 6), torch.randn(200, 768))
+    root = Path(tempfile.mkdtemp(prefix="viseme-bench-"))
+    for number in range(JOB):
+        write_audio(root / f"{number}.wav", Audio(noise(LENGTH_S, number), 16000))
+    rows = [ManifestRow(id=str(number), path=f"{number}.wav", audio=f"{number}.wav") for number in range(JOB)]
+    manifest = Manifest(rows, root)
+
+    def work() -> str:
+        out = Path(tempfile.mkdtemp(dir=root))
+        with contextlib.redirect_stderr(io.StringIO()):
+            report = extract(extractor, manifest, out / "units.txt")
+        shutil.rmtree(out)
+        return f"{report.made} recordings"
+
+    return work

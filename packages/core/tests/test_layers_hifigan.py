@@ -39,6 +39,29 @@ def test_plain_weights_give_the_same_sound() -> None:
     torch.testing.assert_close(plain(x), wave)
 
 
+def test_laid_out_for_inference() -> None:
+    """The same sound and the same weights, which can still be trained."""
+    torch.manual_seed(0)
+    plain, x = HiFiGANGenerator(SMALL), torch.randn(2, 8, 9)
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.mul_(20)
+    before = {key: value.clone() for key, value in plain.state_dict().items()}
+    with torch.inference_mode():
+        wave = plain(x)
+        plain.lay_out()
+        laid = plain(x)
+    assert float(wave.std()) > 0.01
+    torch.testing.assert_close(laid, wave, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
+    trained = plain(x)
+    trained.square().sum().backward()
+    torch.testing.assert_close(trained.detach(), wave, rtol=1e-4, atol=1e-5)
+    assert plain.conv_post.weight.grad is not None
+    with pytest.raises(ConfigError, match="plain"):
+        HiFiGANGenerator(SMALL, normalised=True).lay_out()
+
+
 def test_merging_refuses_halves() -> None:
     with pytest.raises(CheckpointError, match="without its length"):
         merge_weight_norm({"a.weight_v": torch.ones(2, 2)})

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from viseme.core.errors import DataError
 from viseme.core.testing.commands import check_user_error, run_command
+from viseme.im2speech.augment import PixelAugment, shift
 from viseme.im2speech.cli import app
 from viseme.im2speech.data import CaptionDataset, DataConfig, pixels_for, read_list, references_of, units_of
 from viseme.im2speech.model import TIED, Captioner, CaptionerConfig
@@ -32,6 +33,7 @@ def test_resume_equals_uninterrupted(
 
     def train(name: str, code: int = 0) -> None:
         more = [f"exp_name={name}", "trainer.max_epochs=2", "units.clusters=20", "trainer.checkpoint_every_steps=1"]
+        more += ["vocoder.batch_size=11"]  # four batches an epoch
         outcome = run_command(app, ["train", f"recipe={recipe}", *options(scenes, tmp_path, *more)])
         assert outcome.code == code, outcome.err
 
@@ -40,7 +42,7 @@ def test_resume_equals_uninterrupted(
 
     def dies(self, batch, batch_index):
         done.append(batch_index)
-        if len(done) == 4:
+        if len(done) == 3:
             raise RuntimeError("the machine dies")
         return step(self, batch, batch_index)
 
@@ -209,6 +211,20 @@ def test_token_augmentations(crop: str, scenes: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     check_user_error(app, base, "image codes")
     check_user_error(app, [*base, "model=tiny_codes", "augment.crop=other"], "no such crop")
+
+
+def test_pixel_augmentations(scenes: Path, tmp_path: Path) -> None:
+    pixels = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    moved = shift(pixels, torch.tensor([[1, -2], [0, 0]]))
+    assert torch.equal(moved[0, :, 1:, :3], pixels[0, :, :3, 2:]) and torch.equal(moved[1], pixels[1])
+    assert torch.equal(moved[0, :, 0], moved[0, :, 1])  # the edge is repeated
+    some = PixelAugment(0.3, 0.1)(pixels, torch.Generator().manual_seed(0))
+    assert some.shape == pixels.shape and not torch.equal(some, pixels)
+    base = ["train", "recipe=tiny", *options(scenes, tmp_path, "trainer.max_steps=3", "pixel_augment.shift=0.1")]
+    outcome = run_command(app, base)
+    assert outcome.code == 0, outcome.err
+    check_user_error(app, [*base, "model=tiny_codes"], "captioners of pixels")
+    check_user_error(app, [*base, "pixel_augment.shift=1"], "shift")
 
 
 def test_wrong_options(scenes: Path, tmp_path: Path) -> None:

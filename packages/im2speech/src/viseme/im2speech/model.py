@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.git.configuration_git import GitVisionConfig
 
 from viseme.core.errors import ConfigError
+from viseme.core.layers.linear import adopt
 from viseme.im2speech.token_vit import STRIDE, TokenViT
 from viseme.im2speech.tokens import Numbering, UnitTokens
 from viseme.im2speech.vitvq import VitVQConfig, VQEncoder, nearest_codes
@@ -182,6 +183,7 @@ class Captioner(nn.Module):
             self.tokenizer.requires_grad_(False)
             self.register_buffer("codebook", F.normalize(torch.randn(config.codes, config.code_dim), dim=-1))
         self.tie()
+        adopt(self)
 
     def tie(self) -> None:
         """Make head and embedding one tensor (again, after loading weights by assignment)."""

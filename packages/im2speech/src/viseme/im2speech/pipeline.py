@@ -99,6 +99,8 @@ class Im2Speech:
         self.device = resolve_device(device)
         self.captioner = captioner.eval().to(self.device)
         self.vocoder = None if vocoder is None else vocoder.eval().to(self.device)
+        if self.vocoder is not None and self.device.type == "cpu" and not self.vocoder.normalised:
+            self.vocoder.lay_out()
         self.search = search or GenerationConfig(max_tokens=min(512, config.max_tokens))
         self.domain, self.sha256 = domain, sha256
         self._prepare = pixels_for(config.image, config.image_size)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from viseme.core.checkpoint import ModelDir, load_model_dir, save_model_dir
 from viseme.core.device import resolve_device
 from viseme.core.errors import CheckpointError, ConfigError, DataError, MediaError
+from viseme.core.layers.linear import adopt
 from viseme.core.signal.mel import LogRange, MelSpec
 
 __all__ = ["CepstralFeatures", "FrameFeatures", "HubertFeatures", "UnitExtractor", "fit_clusters", "nearest_centres"]
@@ -63,6 +64,7 @@ class HubertFeatures:
         model.encoder.layers = nn.ModuleList(list(layers)[:layer])
         model.config.num_hidden_layers = layer
         self.model, self.layer = model.eval(), layer
+        adopt(self.model)
 
     @torch.no_grad()
     def __call__(self, samples_S: Tensor) -> Tensor:
