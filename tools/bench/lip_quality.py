@@ -34,10 +34,11 @@ def followed() -> tuple[np.ndarray, FacePath, FacePath]:
     return frames, face_path(track, len(frames), window=0), face_path(track, len(frames))
 
 
-def pasted(
-    options: BlendOptions, weight: float = 1.0
-) -> list[tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]]:
-    """(result, frame, box) of every fifth frame."""
+Pasted = tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]
+
+
+def pasted(options: BlendOptions, weight: float = 1.0, later: int = 0) -> list[Pasted]:
+    """(result, frame, box) of every fifth frame, with the face of `later` frames on."""
     frames, _, path = followed()
     made = []
     for index in range(0, len(frames) - later, 5):
@@ -51,9 +52,10 @@ def pasted(
 
 
 def seam(options: BlendOptions) -> Work:
-    return lambda: (
-        f"step across the box's border {np.mean([seam_gradient(*one) for one in pasted(options)]):.2f} levels"
-    )
+    def work() -> str:
+        return f"step across the box's border {np.mean([seam_gradient(*one) for one in pasted(options)]):.2f} levels"
+
+    return work
 
 
 @case("wav2lip seam", "mask with a soft edge", runs=1)
