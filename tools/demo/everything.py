@@ -165,7 +165,7 @@ class Everything:
         run = self.out / "lip2speech"
         model = run / "model"
         options = ["recipe=multitask_demo", f"data.data={self.store}", f"checkpoint_dir={run}"]
-        hear = [f"evaluate.recogniser=avsr:{self.out / 'avsr' / 'model'}", "evaluate.voice=other"]
+        hear = [f"evaluate.recogniser=avsr:{self.out / 'avsr' / 'model'}", "evaluate.voice=model"]
 
         def speak() -> None:
             folder = made(run / "said")
