@@ -278,7 +278,7 @@ def test_python(page: Path) -> None:
 
 
 def test_the_checks_notice() -> None:
-    for code in ("avsr transscribe x", "avsr transcribe x --model m --beams 4", "viseme prepare a --out b"):
+    for code in ("avsr transscribe x", "avsr transcribe x --model m --beams 4", "viseme prepare a b --output c"):
         with pytest.raises((AssertionError, SystemExit)):
             check_command(code, whole=True)
     with pytest.raises(ConfigError):
