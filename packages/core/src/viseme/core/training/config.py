@@ -14,7 +14,8 @@ class TrainerConfig:
     Attributes:
         max_epochs: passes over the training set.
         max_steps: optimiser steps after which to stop, -1 for no limit.
-        max_minutes: time after which to stop, at the end of the step; null for no limit.
+        max_minutes: time after which to stop, at the end of the step, null for no limit; a run that is resumed has used
+            what it took before.
         devices: how many devices of a machine to use, -1 for all.
         num_nodes: machines (SLURM and torchrun set the rest themselves).
         strategy: `ddp`, where every process holds the whole model, or `fsdp`, where weights, gradients and optimiser
