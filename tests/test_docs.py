@@ -64,11 +64,14 @@ def commands(path: Path) -> list[str]:
 
 
 def inline(path: Path) -> list[str]:
-    """Code in running text and tables that begins with one of our commands and a verb."""
+    """Code in running text and tables that begins with one of our commands and a verb, or has options."""
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    found = [" ".join(code.replace("\\|", "|").split()) for code in re.findall(r"`([^`]+)`", text)]
+    found = (code.replace("\\|", "|").split() for code in re.findall(r"`([^`]+)`", text))
+    ours = (words for words in found if len(words) > 1 and words[0] in APPS)
     return [
-        code for code in found if code.split()[0] in APPS and len(code.split()) > 1 and code.split()[1][:1].isalpha()
+        " ".join(words)
+        for words in ours
+        if words[1] in load(words[0]).verbs or any(word.startswith("--") or "=" in word for word in words)
     ]
 
 
