@@ -57,15 +57,18 @@ def test_over_http(address: str, talking: Path, tmp_path: Path) -> None:
 def test_in_a_browser(address: str, talking: Path, tmp_path: Path) -> None:
     """What a visitor does: choose a face and a voice, press the button, see the video."""
     sound = write_sound(tmp_path / "voice.wav", duration_s=1.0)
+    panel = "[...document.querySelectorAll('[role=tabpanel]')].find(p => p.innerText.includes('follow a voice'))"
+    files = f"[...{panel}.querySelectorAll('input[type=file]')]"
     with Browser(address, patience_s=120) as tab:
-        tab.wait("document.querySelectorAll('input[type=file]').length >= 2")
+        tab.wait("[...document.querySelectorAll('[role=tab]')].some(t => t.innerText == 'Lip sync')")
+        tab.evaluate("[...document.querySelectorAll('[role=tab]')].find(t => t.innerText == 'Lip sync').click()")
+        tab.wait(f"{files}.length >= 2")
         assert "SYNTHETIC" in tab.text() and "agreed" in tab.text()
-        tab.upload("input[type=file]", [talking])
-        tab.wait(f"document.body.innerText.includes({talking.stem!r})")
-        tab.evaluate("document.querySelectorAll('input[type=file]').forEach((e, k) => e.id = e.id || 'file' + k)")
-        last = tab.evaluate("[...document.querySelectorAll('input[type=file]')].at(-1).id")
-        tab.upload(f"#{last}", [sound])
-        tab.wait("document.querySelector('[data-testid=waveform-controls]')")
+        tab.evaluate(f"{files}.forEach(f => f.id = f.accept.includes('video') ? 'the-face' : 'the-voice')")
+        tab.upload("#the-face", [talking])
+        tab.wait(f"{panel}.innerText.includes({talking.stem!r})")
+        tab.upload("#the-voice", [sound])
+        tab.wait(f"{panel}.querySelector('[data-testid=waveform-controls]')")
         tab.evaluate("[...document.querySelectorAll('button')].find(b => b.innerText == 'Sync').click()")
         tab.wait("[...document.querySelectorAll('textarea')].some(t => t.value.includes('frames synced'))")
         tab.wait("[...document.querySelectorAll('video')].some(v => v.src && v.readyState >= 1 && v.duration > 0.5)")

@@ -200,7 +200,7 @@ class Wav2Lip:
 
     def _windows(self, samples: np.ndarray, frames: int, fps: float, options: SyncOptions) -> MelWindows:
         short = max(0, WAV2LIP_MEL.n_fft // 2 + 1 - len(samples))
-        mel = spectrogram(torch.from_numpy(np.pad(samples, (0, short))))
+        mel = spectrogram(torch.from_numpy(np.pad(samples, (0, short)) if short else samples))
         offset = self.audio_offset_frames - options.audio_offset_ms / 1000 * fps
         return MelWindows(mel, frame_starts(frames, fps, offset))
 
