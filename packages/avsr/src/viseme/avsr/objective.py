@@ -8,7 +8,7 @@ B clips, L tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,24 +16,10 @@ from torch.nn import functional
 
 from viseme.avsr.model import AVSRModel
 from viseme.core.errors import ConfigError
-from viseme.core.losses import IGNORE, decoder_targets, label_smoothed_ce, linear_ctc_loss, token_accuracy
+from viseme.core.losses import IGNORE, decoder_targets
+from viseme.core.losses.hybrid import HybridLosses, hybrid_losses
 
-__all__ = ["HybridObjective", "Losses"]
-
-
-class Losses(NamedTuple):
-    """Named parts of the objective, scalars.
-
-    Attributes:
-        loss: what is minimised.
-        ctc, att: its two terms, unweighted.
-        accuracy: share of the decoder's next tokens that are right, given the true ones before.
-    """
-
-    loss: Tensor
-    ctc: Tensor
-    att: Tensor
-    accuracy: Tensor
+__all__ = ["HybridLosses", "HybridObjective"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,7 @@ class HybridObjective:
         paths_BT: Tensor | None = None,
         every_way: bool = False,
         **inputs: Tensor | None,
-    ) -> Losses:
+    ) -> HybridLosses:
         """Run the model teacher-forced and score it.
 
         Args:
@@ -85,23 +71,25 @@ class HybridObjective:
             targets_BL, wanted_BL = targets_BL.repeat(3, 1), wanted_BL.repeat(3, 1)
             target_lengths_B = target_lengths_B.repeat(3)
         head = network.ctc
-        memory_BTD = head.dropout(encoded.memory)
-        ctc = linear_ctc_loss(
-            memory_BTD,
-            head.ctc_lo.weight,
-            head.ctc_lo.bias,
-            targets_BL,
+        losses = hybrid_losses(
+            encoded.memory,
             encoded.lengths,
+            hidden_BLD,
+            wanted_BL,
+            targets_BL,
             target_lengths_B,
+            head,
+            network.decoder.output_layer,
+            ctc_weight=self.ctc_weight,
+            label_smoothing=self.label_smoothing,
+            normalize=self.normalize,
             blank=network.config.blank,
         )
-        logits_BLV = network.decoder.output_layer(hidden_BLD)
-        att = label_smoothed_ce(logits_BLV, wanted_BL, self.label_smoothing, IGNORE, self.normalize)
-        loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * att
+        losses = losses._replace(ctc=losses.ctc.detach(), att=losses.att.detach())
         if self.path_weight and paths_BT is not None:
-            loss = loss + self.path_weight * _against_path(head.ctc_lo(memory_BTD), paths_BT)
-        accuracy = token_accuracy(logits_BLV.detach(), wanted_BL, IGNORE)
-        return Losses(loss, ctc.detach(), att.detach(), accuracy)
+            path = _against_path(head.ctc_lo(head.dropout(encoded.memory)), paths_BT)
+            losses = losses._replace(loss=losses.loss + self.path_weight * path)
+        return losses
 
 
 def _against_path(logits_BTV: Tensor, paths_BT: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from viseme.avsr.model import AVSRModel, Encoded
-from viseme.avsr.objective import HybridObjective, Losses
+from viseme.avsr.objective import HybridLosses, HybridObjective
 from viseme.core.data.recognition import RecognitionBatch
 from viseme.core.decoding import ctc_greedy
 from viseme.core.errors import ConfigError
@@ -177,7 +177,9 @@ class AVSRTask(lightning.LightningModule):
                 inputs[name] = inputs[f"{name}_lengths_B"] = None
         return inputs
 
-    def _losses(self, batch: RecognitionBatch, inputs: dict[str, Tensor | None], *, every_way: bool = False) -> Losses:
+    def _losses(
+        self, batch: RecognitionBatch, inputs: dict[str, Tensor | None], *, every_way: bool = False
+    ) -> HybridLosses:
         return self.objective(
             self.model,
             batch["targets"],
@@ -187,7 +189,7 @@ class AVSRTask(lightning.LightningModule):
             **inputs,
         )
 
-    def _log(self, losses: Losses, suffix: str, clips: int) -> None:
+    def _log(self, losses: HybridLosses, suffix: str, clips: int) -> None:
         named = {"loss": losses.loss.detach(), "loss_ctc": losses.ctc, "loss_att": losses.att}
         named["decoder_acc"] = losses.accuracy.float()
         for name, value in named.items():
