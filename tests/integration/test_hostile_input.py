@@ -40,7 +40,7 @@ from viseme.raven.cli import app as raven
 from viseme.wav2lip.cli import app as wav2lip
 
 FUZZ = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     derandomize=True,  # the same examples in every run: what CI finds can be found again
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

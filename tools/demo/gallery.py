@@ -22,7 +22,7 @@ TITLES = {
     "wav2lip": "Lips that follow another voice (wav2lip)",
     "im2speech": "Pictures described aloud (im2speech)",
 }
-GROWN = "style='width:220px'"
+GROWN = "style='width:220px;flex:none'"
 
 
 def write_gallery(out: Path, seconds: Mapping[str, float]) -> Path:
@@ -57,7 +57,7 @@ def _figures(path: Path) -> str:
     for row in rows:
         cells = (f"{row[n]:.3g}" if isinstance(row.get(n), float) else str(row.get(n, "")) for n in names)
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells))
-    return f"<table>{''.join(lines)}</table>"
+    return f"<table style='display:block;overflow-x:auto'>{''.join(lines)}</table>"
 
 
 def _samples(out: Path, package: str) -> str:
