@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import torch
 from tools.bench.published_pretraining import plain
+from tools.bench.published_recogniser import plain_products
 from tools.bench.registry import Work, case
 
+from viseme.core.training.allocator import keep_memory
 from viseme.raven.models.pretraining import PretrainConfig, Pretrainer
 from viseme.raven.objective import pretrain_losses
 from viseme.raven.task import Masking
@@ -28,6 +30,9 @@ def step(*, published: bool = False, bf16: bool = False) -> Work:
             module.dropout = 0.0
     if published:
         plain(pair)
+        plain_products()
+    else:
+        keep_memory()  # as `viseme.core.training.fit` does; a row has a process of its own
     video, audio = torch.randn(CLIPS, FRAMES, 1, 88, 88), 0.1 * torch.randn(CLIPS, 640 * FRAMES, 1)
     lengths = torch.full((CLIPS,), FRAMES)
     masks = Masking().draw([FRAMES] * CLIPS, FRAMES, torch.Generator().manual_seed(0))

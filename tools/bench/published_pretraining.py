@@ -40,7 +40,7 @@ def plain(model: nn.Module) -> None:
 
 def _frontend(self: VisualFrontend, x_BT1HW: Tensor) -> Tensor:
     batch, frames = x_BT1HW.shape[:2]
-    x_BCTHW = self.frontend3D(x_BT1HW.transpose(1, 2))
+    x_BCTHW = nn.Sequential.forward(self.frontend3D, x_BT1HW.transpose(1, 2))
     x_NCHW = self.trunk(x_BCTHW.transpose(1, 2).contiguous().flatten(0, 1))
     pooled = nn.functional.adaptive_avg_pool2d(x_NCHW, 1)
     return pooled.view(batch, frames, self.features)

@@ -30,6 +30,7 @@ def test_blocks_are_kept_within_and_given_back_after() -> None:
         for _ in range(20):  # a few blocks come before the first that fits exactly where another was
             torch.ones(NUMBERS)
         assert sum(faults_of_another_block() for _ in range(4)) < 40
+    # Given back, the first block costs its pages again.
     assert faults_of_another_block() > 10
 
 

@@ -12,29 +12,44 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["kept_memory"]
+__all__ = ["give_memory_back", "keep_memory", "kept_memory"]
 
 # <malloc.h>
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 NEVER_TRIM, NO_MAPPINGS = -1, 0
-DEFAULT_TRIM_BYTES, DEFAULT_MAPPINGS = 128 * 1024, 65536
+DEFAULT_MAPPINGS = 65536
+LARGEST_TRIM_BYTES = 64 * 1024 * 1024
+"""What glibc arrives at by itself in a process that frees large blocks; once set, a threshold no longer adapts."""
+
+
+def _library() -> ctypes.CDLL | None:
+    """The C library, where it is one that can be told."""
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+
+
+def keep_memory() -> bool:
+    """From here on the process keeps what it frees; whether the C library can do that (glibc)."""
+    library = _library()
+    if library is None:
+        return False
+    return all([library.mallopt(MMAP_MAX, NO_MAPPINGS), library.mallopt(TRIM_THRESHOLD, NEVER_TRIM)])
+
+
+def give_memory_back() -> None:
+    """Free memory goes back to the kernel, now and from here on."""
+    library = _library()
+    if library is not None:
+        library.mallopt(MMAP_MAX, DEFAULT_MAPPINGS)
+        library.mallopt(TRIM_THRESHOLD, LARGEST_TRIM_BYTES)
+        library.malloc_trim(0)
 
 
 @contextmanager
 def kept_memory() -> Iterator[bool]:
-    """Within it, the process keeps what it frees; after it, free memory goes back to the kernel.
-
-    Yields:
-        Whether the C library can do that (glibc); elsewhere nothing changes.
-    """
-    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
-        yield False
-        return
-    set_both = [library.mallopt(MMAP_MAX, NO_MAPPINGS), library.mallopt(TRIM_THRESHOLD, NEVER_TRIM)]
+    """`keep_memory` within, `give_memory_back` after."""
+    able = keep_memory()
     try:
-        yield all(set_both)
+        yield able
     finally:
-        library.mallopt(MMAP_MAX, DEFAULT_MAPPINGS)
-        library.mallopt(TRIM_THRESHOLD, DEFAULT_TRIM_BYTES)
-        library.malloc_trim(0)
+        give_memory_back()
