@@ -94,6 +94,20 @@ def test_loudness_does_not_matter() -> None:
     assert quiet.tokens == loud.tokens
 
 
+@pytest.mark.parametrize("silence", [0.0, 3e-5, 1e-3])
+def test_a_quiet_beginning(silence: float) -> None:
+    """Offline, sound comes normalised by the whole clip; live, as it is: a pause before the first word shows it."""
+    recogniser, generator = make("audio"), np.random.default_rng(0)
+    samples = generator.standard_normal(40 * 640).astype(np.float32) * 0.05
+    samples[: 15 * 640] *= silence / 0.05
+    session = LiveSession(recogniser)
+    for start in range(0, len(samples), 640):
+        session.push(samples=samples[start : start + 640])
+    session.push(last=True)
+    offline = recogniser.recognise([Recording(None, samples)], search=Search(greedy=True))[0]
+    assert tuple(session.tokens) == offline.tokens and offline.tokens
+
+
 def test_nothing_at_all() -> None:
     session = LiveSession(make("video"))
     assert session.push() == [] and session.push(last=True) == [] and session.text == ""

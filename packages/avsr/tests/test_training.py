@@ -158,7 +158,7 @@ def test_activation_checkpointing_trains_the_same(store: Path, tmp_path: Path) -
 
 @pytest.mark.heavy
 def test_compiled_pass_is_the_eager_one() -> None:
-    """Traced with any number of frames; the trace is run as it is, so that no compiler's minutes are spent here."""
+    """Traced for one length and then for any; the trace is run as it is, so that no compiler's minutes are spent here."""
     torch.manual_seed(0)
     config = AVSRConfig.preset("tiny", "video", vocabulary=9, blocks=1, frontend_widths=(4, 4, 4, 4), dropout=0.0)
     model = AVSRModel(config).train()
@@ -166,7 +166,7 @@ def test_compiled_pass_is_the_eager_one() -> None:
     clips = [(torch.randn(2, frames, 1, 32, 32), torch.randint(1, 8, (2, 3))) for frames in (9, 14)]
     for video, tokens in clips:
         wanted.append(model(tokens, video=video)[1].detach())
-    model.compile(dynamic=True, backend="eager")  # what `set_speed` does, but for the backend
+    model.compile(backend="eager")  # what `set_speed` does, but for the backend
     for video, tokens in clips:
         found.append(model(tokens, video=video)[1].detach())
     for one, other in zip(found, wanted):

@@ -326,7 +326,7 @@ class AVSRModel(nn.Module):
             elif isinstance(module, VisualFrontend):
                 module.channels_last = channels_last
         if compile:
-            self.compile(dynamic=True)
+            self.compile()
 
     def encode(
         self,
