@@ -14,7 +14,7 @@ from torch import nn
 
 from viseme.avsr.model import AVSRConfig, AVSRModel
 from viseme.avsr.objective import HybridObjective
-from viseme.core.training.allocator import kept_memory
+from viseme.core.training.allocator import keep_memory
 
 FRAMES, CLIPS, LABELS = 100, 4, 20
 STEP = f"{CLIPS} x {FRAMES} frames, {LABELS} labels"
@@ -43,7 +43,7 @@ def step(published: bool, *, thrifty: bool = False, bfloat16: bool = False) -> W
     if published:
         plain_products()
     else:
-        kept_memory().__enter__()  # until the process ends: a row has one of its own
+        keep_memory()  # a row has a process of its own
     recogniser.set_speed(activation_checkpointing=thrifty)
     generator = torch.Generator().manual_seed(1)
     crops = torch.randn(CLIPS, FRAMES, 1, 88, 88, generator=generator)
