@@ -158,7 +158,7 @@ def test_activation_checkpointing_trains_the_same(store: Path, tmp_path: Path) -
 
 @pytest.mark.heavy
 def test_compiled_pass_is_the_eager_one() -> None:
-    """Traced for one length and then for any; the trace is run as it is, so that no compiler's minutes are spent here."""
+    """Traced for one length, then for any; the trace is run as it is, so that no compiler's minutes are spent."""
     torch.manual_seed(0)
     config = AVSRConfig.preset("tiny", "video", vocabulary=9, blocks=1, frontend_widths=(4, 4, 4, 4), dropout=0.0)
     model = AVSRModel(config).train()
