@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_batched_equals_single() -> None:
     for row in range(2):
         one = griffin_lim(magnitude[row], 640, 160, iterations=10, phase_uniform=phase[row])
         torch.testing.assert_close(both[row], one, atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_solved_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    magnitude = torch.rand(3, 33, 20)
+    turns = torch.rand(3, 33, 20)
+    whole = griffin_lim(magnitude, 64, 16, iterations=5, phase_uniform=turns)
+    for size in (1, 33 * 20, 2 * 33 * 20):
+        monkeypatch.setattr(importlib.import_module("viseme.core.signal.griffin_lim"), "_IN_CACHE", size)
+        parts = GriffinLim(64, 16, iterations=5)(magnitude, phase_uniform=turns)
+        torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-4)
 
 
 def test_momentum_converges_faster() -> None:
