@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from viseme.core.layers import linear as products
 from viseme.core.losses import (
     label_smoothed_ce,
     linear_ctc_loss,
@@ -40,8 +41,9 @@ CTC_CASES = {
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several chunks even of these sizes, the last one not full."""
+    """Several chunks even of these sizes, the last one not full; float32 by way of oneDNN, where large products go."""
     monkeypatch.setattr(chunked, "CHUNK_BYTES", {"cpu": 1200, "cuda": 1200})
+    monkeypatch.setattr(products, "SMALLEST", 1)
 
 
 def layer(batch: int, frames: int, vocabulary: int, scale: float, dtype: torch.dtype) -> list[Tensor]:

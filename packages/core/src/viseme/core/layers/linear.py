@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Linear", "adopt", "linear"]
+__all__ = ["Linear", "adopt", "fast_product", "linear"]
 
 SMALLEST = 2_000_000
 """Products of fewer multiplications than this are not worth the way round."""
@@ -36,6 +36,20 @@ def _product(x_RD: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
 
 
 _AVAILABLE = _available()
+
+
+def fast_product(a_RK: Tensor, b_KC: Tensor) -> Tensor | None:
+    """a @ b of float32 matrices on a CPU, outside autograd; None where this is not the way for them."""
+    if (
+        not _AVAILABLE
+        or torch.compiler.is_compiling()
+        or a_RK.device.type != "cpu"
+        or a_RK.dtype != torch.float32
+        or b_KC.dtype != torch.float32
+        or a_RK.numel() * b_KC.shape[1] < SMALLEST
+    ):
+        return None
+    return _product(a_RK, b_KC.T, None)
 
 
 def linear(x: Tensor, weight_ED: Tensor, bias_E: Tensor | None = None) -> Tensor:
