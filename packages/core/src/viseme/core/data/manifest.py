@@ -267,5 +267,6 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise DependencyError("Parquet manifests need pyarrow", hint="pip install 'viseme-core[parquet]', or use CSV.") from error
+        hint = "pip install 'viseme-core[parquet]', or use CSV."
+        raise DependencyError("Parquet manifests need pyarrow", hint=hint) from error
     return pyarrow, pyarrow.parquet
