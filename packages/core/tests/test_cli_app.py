@@ -240,7 +240,9 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_ctrl_c(tmp_path: Path) -> None:
     code = (
-        "import time\n"
+        "import signal, time\n"
+        # What starts the tests may ignore it (nohup, a background job), and that is inherited.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from viseme.core.cli import App\n"
         "app = App('toy', 'x')\n"
         "@app.verb('wait', 'x')\n"
