@@ -92,6 +92,7 @@ def growth_table(curves: dict[tuple[str, str], list[dict[str, float]]]) -> list[
 def draw_times(rows: list[dict[str, str]], path: Path) -> None:
     """Seconds an item of our rows over the dates, one small picture a task."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, datestr2num
+    from matplotlib.ticker import FuncFormatter
 
     series: dict[str, dict[str, list[tuple[Any, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -104,8 +105,12 @@ def draw_times(rows: list[dict[str, str]], path: Path) -> None:
             panel.plot(*zip(*points, strict=True), marker="o", label=label if len(label) < 40 else f"{label[:38]}…")
         panel.set_title(task, fontsize=8)
         panel.set_yscale("log")
+        for place in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
+            place(FuncFormatter(lambda seconds, _: f"{seconds:.2g}"))
         panel.legend(fontsize=5)
-        panel.tick_params(labelsize=6)
+        panel.tick_params(labelsize=6, which="both")
+        days = [day for points in lines.values() for day, _ in points]
+        panel.set_xlim(min(days) - 3, max(days) + 3)  # else one day's rows stand in a picture of years
         locator = AutoDateLocator(maxticks=4)
         panel.xaxis.set_major_locator(locator)
         panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))
