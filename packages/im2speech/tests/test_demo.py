@@ -42,7 +42,7 @@ def test_over_http(address: str, scenes: Path, tmp_path: Path) -> None:
     assert "nothing was said" in report or probe(sound).rate == 16000
     with pytest.raises(AppError, match="no picture yet"):
         client.predict(None, "tiny/model", 1, api_name="/im2speech_describe")
-    with pytest.raises(AppError, match="not among the choices"):
+    with pytest.raises(AppError, match="not in the list of choices"):
         client.predict(picture, "../model", 1, api_name="/im2speech_describe")
 
 
