@@ -111,7 +111,7 @@ def test_resumed_training_is_as_if_never_stopped(crops: Path, run_dir: Path, tmp
             outcome = run_command(app, ["train", *common, f"exp_dir={tmp_path / name}", f"trainer.max_epochs={epochs}"])
             assert outcome.code == 0, outcome.err
         checkpoint = torch.load(tmp_path / name / "tiny" / "generator" / "last.ckpt", weights_only=True)
-        assert float(checkpoint["state_dict"]["sync_weight"]) == pytest.approx(0.1)
+        assert float(checkpoint["state_dict"]["sync_weight"]) == pytest.approx(0.01)
         states.append(checkpoint["state_dict"])
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
