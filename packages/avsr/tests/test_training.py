@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from viseme.core.checkpoint import load_model_dir, read_object, read_published
 from viseme.core.cli import compose
 from viseme.core.data import Manifest
 from viseme.core.testing.commands import check_user_error, run_command
+from viseme.core.testing.processes import torchrun_commands
 
 TINY = [
     "recipe=tiny",
@@ -86,15 +84,6 @@ def test_frame_budget_that_makes_no_sense(store: Path, tmp_path: Path) -> None:
     check_user_error(app, tiny(store, tmp_path, "optim.frame_budget=0"), "frame_budget")
 
 
-PROCESS = """
-import sys
-from viseme.avsr.cli import main
-words = sys.argv[1:]
-at = words.index("and")
-sys.exit(main(words[:at]) or main(words[at + 1 :]))
-"""
-
-
 @pytest.mark.heavy
 def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_path: Path) -> None:
     """`torchrun` with gloo, whole models and shared out, against accumulation: the same clips, gradients, steps."""
@@ -118,11 +107,7 @@ def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_pa
         tiny(store, tmp_path, *same, "trainer.devices=2", f"exp_name={name}", f"trainer.strategy={name}")
         for name in ("ddp", "fsdp")
     )
-    script = tmp_path / "both.py"
-    script.write_text(PROCESS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, script, *ddp, "and", *fsdp], capture_output=True, text=True, env=environment)
+    done = torchrun_commands("viseme.avsr.cli", tmp_path, ddp, fsdp)
     assert done.returncode == 0, done.stderr
     wanted, *others = (read_object(tmp_path / name / "last.ckpt") for name in ("one", "ddp", "fsdp"))
     (moments,) = wanted["optimizer_states"]

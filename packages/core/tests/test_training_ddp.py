@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from viseme.core.testing.processes import torchrun
 
 SCRIPT = """
 import os, sys
@@ -55,13 +54,7 @@ torch.save({"weights": module.state_dict(), "seen": module.seen}, folder / f"ran
 
 def train(folder: Path, kill: int = -1) -> int:
     folder.mkdir(exist_ok=True)
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*command, str(script), str(folder), str(kill)], capture_output=True, text=True, timeout=300, env=environment
-    )
+    run = torchrun(SCRIPT, folder, folder, kill)
     assert kill >= 0 or run.returncode == 0, run.stderr
     return run.returncode
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from viseme.core.testing.processes import torchrun
 
 SCRIPT = """
 import os, sys
@@ -27,19 +26,10 @@ train(compose("viseme.lip2speech", sys.argv[2:]))
 
 @pytest.mark.heavy
 def test_gan_over_two_processes(store: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
     overrides = ["recipe=vca_demo", "model=vca_tiny", "model.dropout=0", f"data.data={store}", "data.size=32"]
     overrides += ["data.val_split=null", "data.batch_size=2", "data.window_size=20", "trainer.devices=2"]
     overrides += ["objective.adversarial_after=1", "trainer.max_steps=6", "trainer.progress=false"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(
-        [*command, str(tmp_path), *overrides, f"checkpoint_dir={tmp_path / 'run'}"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = torchrun(SCRIPT, tmp_path, tmp_path, *overrides, f"checkpoint_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr[-9000:]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     learnt = [key for key in ranks[0] if key.endswith((".weight", ".bias"))]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +9,7 @@ import pytest
 import torch
 
 from viseme.core.checkpoint import load_model_dir, read_object
-
-PROCESS = """
-import sys
-from viseme.raven.cli import main
-words = sys.argv[1:]
-at = words.index("and")
-sys.exit(main(words[:at]) or main(words[at + 1 :]))
-"""
+from viseme.core.testing.processes import torchrun_commands
 
 
 @pytest.mark.heavy
@@ -30,11 +20,7 @@ def test_a_pair_shared_out_learns_the_same(command: Callable[..., list[str]], st
         command("pretrain", "tiny_pretrain", store, tmp_path, *same, f"exp_name={name}", f"trainer.strategy={name}")
         for name in ("ddp", "fsdp")
     )
-    script = tmp_path / "both.py"
-    script.write_text(PROCESS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, script, *whole, "and", *shared], capture_output=True, text=True, env=environment)
+    done = torchrun_commands("viseme.raven.cli", tmp_path, whole, shared)
     assert done.returncode == 0, done.stderr
     wanted, found = (read_object(tmp_path / name / "last.ckpt") for name in ("ddp", "fsdp"))
     assert found["global_step"] == wanted["global_step"] == 2

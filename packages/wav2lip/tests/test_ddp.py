@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from viseme.core.testing.processes import torchrun
 
 SCRIPT = """
 import os, sys
@@ -27,8 +26,6 @@ train.train_generator(compose("viseme.wav2lip", sys.argv[2:]))
 
 @pytest.mark.heavy
 def test_generator_and_discriminator_over_two_processes(crops: Path, run_dir: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
     overrides = [
         "recipe=tiny",
         f"data.root_dir={crops}",
@@ -42,11 +39,7 @@ def test_generator_and_discriminator_over_two_processes(crops: Path, run_dir: Pa
         "trainer.progress=false",
         f"expert={run_dir / 'expert' / 'model'}",
     ]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path), *overrides], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = torchrun(SCRIPT, tmp_path, tmp_path, *overrides)
     assert done.returncode == 0, "".join(line for line in done.stderr.splitlines(True) if "W1" not in line)[:9000]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     learnt = [key for key in ranks[0] if key.endswith((".weight", ".bias")) and not key.startswith("expert")]
