@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from viseme.core.errors import DataError
 from viseme.core.testing.commands import check_user_error, run_command
-from viseme.im2speech.augment import PixelAugment, shift
 from viseme.im2speech.cli import app
 from viseme.im2speech.data import CaptionDataset, DataConfig, pixels_for, read_list, references_of, units_of
 from viseme.im2speech.model import TIED, Captioner, CaptionerConfig
@@ -150,6 +149,16 @@ def test_lists(scenes: Path) -> None:
         CaptionDataset(rows, units_of(rows, config), pixels_for("pixels", 32), UnitTokens(3))
 
 
+def test_one_speaker(scenes: Path) -> None:
+    """Of the training list alone: the other lists keep their voices."""
+    both, one = (DataConfig(root_dir=str(scenes), speaker=name) for name in (None, "en-us+m3"))
+    assert {row.speaker for row in read_list(both, "train")} == {"en-us+m3", "en-us+linda"}
+    assert {row.speaker for row in read_list(one, "train")} == {"en-us+m3"}
+    assert len(read_list(one, "test")) == len(read_list(both, "test"))
+    with pytest.raises(DataError, match="no recordings of this speaker"):
+        read_list(DataConfig(root_dir=str(scenes), speaker="nobody"), "train")
+
+
 def test_a_missing_picture_is_stood_in_for(scenes: Path, tmp_path: Path) -> None:
     config = DataConfig(root_dir=str(scenes))
     rows = read_list(config, "train")
@@ -211,20 +220,6 @@ def test_token_augmentations(crop: str, scenes: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     check_user_error(app, base, "image codes")
     check_user_error(app, [*base, "model=tiny_codes", "augment.crop=other"], "no such crop")
-
-
-def test_pixel_augmentations(scenes: Path, tmp_path: Path) -> None:
-    pixels = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
-    moved = shift(pixels, torch.tensor([[1, -2], [0, 0]]))
-    assert torch.equal(moved[0, :, 1:, :3], pixels[0, :, :3, 2:]) and torch.equal(moved[1], pixels[1])
-    assert torch.equal(moved[0, :, 0], moved[0, :, 1])  # the edge is repeated
-    some = PixelAugment(0.3, 0.1)(pixels, torch.Generator().manual_seed(0))
-    assert some.shape == pixels.shape and not torch.equal(some, pixels)
-    base = ["train", "recipe=tiny", *options(scenes, tmp_path, "trainer.max_steps=3", "pixel_augment.shift=0.1")]
-    outcome = run_command(app, base)
-    assert outcome.code == 0, outcome.err
-    check_user_error(app, [*base, "model=tiny_codes"], "captioners of pixels")
-    check_user_error(app, [*base, "pixel_augment.shift=1"], "shift")
 
 
 def test_wrong_options(scenes: Path, tmp_path: Path) -> None:

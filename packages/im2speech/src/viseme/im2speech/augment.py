@@ -1,5 +1,4 @@
-"""Augmentations of image-token maps (SeiT, Park et al. 2023): of code ids (h, w) and of code vectors (C, h, w); and of
-pixels, for captioners that start from nothing.
+"""Augmentations of image-token maps (SeiT, Park et al. 2023): of code ids (h, w) and of code vectors (C, h, w).
 
 The published training calls none; here they are options, off by default. What is random is drawn from a
 `torch.Generator` and kept apart from what is done with it.
@@ -17,7 +16,6 @@ from torch.nn import functional as F
 from viseme.core.errors import ConfigError
 
 __all__ = [
-    "PixelAugment",
     "TokenAugment",
     "centre_crop",
     "crop",
@@ -28,7 +26,6 @@ __all__ = [
     "replace_synonyms",
     "resize",
     "resized_crop",
-    "shift",
     "swap_patches",
 ]
 
@@ -194,42 +191,3 @@ class TokenAugment:
             options = {"probability": self.noise, "scale": self.noise_std, "std": self.noise_std}
             vectors_BQSS = embedding_noise(vectors_BQSS, **options, generator=generator)
         return vectors_BQSS
-
-
-def shift(pixels_BCHW: Tensor, offsets_B2: Tensor) -> Tensor:
-    """Images moved by whole pixels, (down, right); what comes in at the edges repeats them."""
-    height, width = pixels_BCHW.shape[2:]
-    rows_BH = (torch.arange(height) - offsets_B2[:, :1].cpu()).clamp(0, height - 1).to(pixels_BCHW.device)
-    columns_BW = (torch.arange(width) - offsets_B2[:, 1:].cpu()).clamp(0, width - 1).to(pixels_BCHW.device)
-    image_B11 = torch.arange(len(pixels_BCHW), device=pixels_BCHW.device)[:, None, None]
-    moved_BHWC = pixels_BCHW.permute(0, 2, 3, 1)[image_B11, rows_BH[:, :, None], columns_BW[:, None, :]]
-    return moved_BHWC.permute(0, 3, 1, 2).contiguous()
-
-
-@dataclass
-class PixelAugment:
-    """The Hydra group `pixel_augment`, for training on few pictures from nothing: without it, a captioner tells them
-    apart by their backgrounds and learns their recordings by heart.
-
-    Attributes:
-        shift: furthest move, as a part of the side; up, down, left and right alike.
-        tint: standard deviation of each colour's gain and offset.
-    """
-
-    shift: float = 0.0
-    tint: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.shift < 1 or self.tint < 0:
-            raise ConfigError("pixel_augment: 0 <= shift < 1, tint >= 0", got=(self.shift, self.tint))
-
-    @property
-    def active(self) -> bool:
-        return self.shift > 0 or self.tint > 0
-
-    def __call__(self, pixels_B3HW: Tensor, generator: torch.Generator) -> Tensor:
-        images, side = len(pixels_B3HW), pixels_B3HW.shape[-1]
-        most = round(self.shift * side)
-        offsets_B2 = torch.randint(-most, most + 1, (images, 2), generator=generator)
-        tints = torch.randn(2, images, 3, 1, 1, generator=generator).to(pixels_B3HW) * self.tint
-        return shift(pixels_B3HW, offsets_B2) * (1 + tints[0]) + tints[1]

@@ -60,6 +60,7 @@ class DataConfig:
         train_file, val_file, test_file: manifests below `root_dir` (or paths).
         train_split, val_split, test_split: which rows of them; of `published`, which list.
         test_data: of `published`: `coco` or `flickr`.
+        speaker: of the training list, this speaker's recordings alone: a voice is one speaker's.
         units_file: units by clip (`id|u1 u2 ...`) below `root_dir`; null takes each row's own unit file.
         batch_size: captions of a batch.
         num_workers: processes that read.
@@ -76,6 +77,7 @@ class DataConfig:
     val_split: str = "val"
     test_split: str = "test"
     test_data: str = "coco"
+    speaker: str | None = None
     units_file: str | None = "units.txt"
     batch_size: int = 16
     num_workers: int = 5
@@ -114,7 +116,14 @@ def read_list(config: DataConfig, part: str) -> Manifest:
     if not name:
         raise ConfigError(f"no list to {part} on", expected=f"data.{part}_file")
     manifest = Manifest.read(below(config.root_dir, name))
-    return manifest.filter(split=split) if split else manifest
+    manifest = manifest.filter(split=split) if split else manifest
+    if part != "train" or config.speaker is None:
+        return manifest
+    own = manifest.filter(lambda row: row.speaker == config.speaker)
+    if not len(own):
+        known = " | ".join(sorted({row.speaker for row in manifest}))
+        raise DataError("no recordings of this speaker", expected=known, got=config.speaker)
+    return own
 
 
 def prepare_list(source: str | Path, out: str | Path, dataset: str, *, language: str = "fr") -> Manifest:

@@ -41,19 +41,22 @@ def extract(extractor: UnitExtractor, manifest: Manifest, out: Path, *, root: Pa
     work = out.with_name(out.name + _WORK)
     done = {**(read_units(out) if out.exists() else {}), **_started(work)}
     wanted = [row for row in manifest if row.id not in done]
+    known = {manifest.audio_file(row): done[row.id] for row in manifest if row.id in done}
     failures: dict[str, str] = {}
     work.parent.mkdir(parents=True, exist_ok=True)
     with work.open("a", encoding="utf-8") as stream:
         for number, row in enumerate(track(wanted, "units", unit="recordings")):
+            recording = manifest.audio_file(row)
             try:
-                units = extractor(read_audio(manifest.audio_file(row), rate=RATE).samples)
+                if recording not in known:  # several pictures may share one
+                    known[recording] = extractor(read_audio(recording, rate=RATE).samples)
             except VisemeError as error:
                 failures[row.id] = str(error)
                 if len(failures) == 20 == number + 1:
                     raise DataError("the first 20 recordings all failed", got=str(error)) from error
                 continue
-            done[row.id] = units
-            stream.write(f"{row.id}|{' '.join(map(str, units.tolist()))}\n")
+            done[row.id] = known[recording]
+            stream.write(f"{row.id}|{' '.join(map(str, done[row.id].tolist()))}\n")
             stream.flush()
     if not done:
         raise DataError("no recording gave units", path=manifest.root, got=next(iter(failures.values()), "none"))

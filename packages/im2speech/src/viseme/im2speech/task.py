@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from viseme.core.errors import ConfigError
-from viseme.im2speech.augment import PixelAugment, TokenAugment
+from viseme.im2speech.augment import TokenAugment
 from viseme.im2speech.data import CaptionBatch
 from viseme.im2speech.decoding import GenerationConfig, generate
 from viseme.im2speech.model import Captioner
@@ -57,7 +57,6 @@ class CaptionTask(lightning.LightningModule):
         model: the network.
         optim: optimiser, schedule and loss.
         augment: of image-token maps.
-        pixel_augment: of pixels.
 
     Raises:
         ConfigError: no such decay, or augmentations of what the captioner does not see.
@@ -68,13 +67,10 @@ class CaptionTask(lightning.LightningModule):
         model: Captioner,
         optim: OptimConfig | None = None,
         augment: TokenAugment | None = None,
-        pixel_augment: PixelAugment | None = None,
     ) -> None:
         super().__init__()
         self.model, self.optim = model, optim or OptimConfig()
-        self.augment, self.pixel_augment = augment or TokenAugment(), pixel_augment or PixelAugment()
-        if self.pixel_augment.active and model.config.image != "pixels":
-            raise ConfigError("pixel augmentations are for captioners of pixels", got=model.config.image)
+        self.augment = augment or TokenAugment()
         if self.augment.active and model.config.image != "codes":
             raise ConfigError("token augmentations are for captioners of image codes", got=model.config.image)
         if self.optim.decay not in ("cosine", "constant"):
@@ -94,8 +90,6 @@ class CaptionTask(lightning.LightningModule):
             codes = self.model.image_codes(images) if images.is_floating_point() else images.long()
             size, draws = self.model.config.code_crop, torch.default_generator  # seeded at each step
             batch = {**batch, "images": self.augment(codes, self.model.codebook, size, draws)}
-        elif self.pixel_augment.active:
-            batch = {**batch, "images": self.pixel_augment(batch["images"], torch.default_generator)}
         losses = self._run(batch)
         self._log(losses, "", len(batch["names"]))
         return losses.loss

@@ -19,7 +19,7 @@ from viseme.core.errors import CheckpointError, ConfigError, DataError, VisemeEr
 from viseme.core.layers.hifigan import UnitVocoder, UnitVocoderConfig, plain_weights
 from viseme.core.media import read_audio
 from viseme.core.training import build_trainer, fit, seed_everything
-from viseme.im2speech.augment import PixelAugment, TokenAugment
+from viseme.im2speech.augment import TokenAugment
 from viseme.im2speech.codes import read_codes
 from viseme.im2speech.data import (
     RATE,
@@ -139,7 +139,7 @@ def train_captioner(cfg: DictConfig) -> TrainReport:
         )
 
     items = dataset(captions)
-    task = CaptionTask(model, optim, typed(TokenAugment, cfg.augment), typed(PixelAugment, cfg.pixel_augment))
+    task = CaptionTask(model, optim, typed(TokenAugment, cfg.augment))
     trainer = build_trainer(cfg.trainer, run, callbacks=[SpokenSamples(vocoder)])
     options = {"workers": data.num_workers, "rank": trainer.global_rank, "world_size": trainer.world_size}
     fit(
@@ -254,7 +254,7 @@ def train_units(cfg: DictConfig) -> TrainReport:
     unreadable: dict[str, str] = {}
 
     def frames() -> Iterable[np.ndarray]:
-        for row in track(manifest, "features"):
+        for row in track({manifest.audio_file(row): row for row in manifest}.values(), "features"):
             try:
                 samples = torch.from_numpy(read_audio(manifest.audio_file(row), rate=RATE).samples)
             except VisemeError as error:

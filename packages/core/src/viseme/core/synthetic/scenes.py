@@ -3,8 +3,9 @@
     a red ball above a blue box
 
 The larger object is named first, so that each picture has one right caption. Splits share neither a caption nor a
-voice: an unseen picture asks for a combination that was never heard. In `OUT/{train,val,test}/NNNNN.{png,wav}`, with a
-manifest, and the sentences' grammar in `scenes.gram` (JSGF) for recognisers that take one.
+voice: an unseen picture asks for a combination that was never heard. In `OUT/{train,val,test}/NNNNN.png`, with one
+recording for each caption and voice (`.wav`, named after the first picture that it belongs to), a manifest, and the
+sentences' grammar in `scenes.gram` (JSGF) for recognisers that take one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.files import write_bytes_atomic, write_text_atomic
-from viseme.core.media import write_audio
+from viseme.core.media import read_audio, write_audio
 from viseme.core.signal import resample
 from viseme.core.synthetic.corpus import SYNTHETIC_NOTE
 from viseme.core.synthetic.speech import synthesise
@@ -206,8 +207,9 @@ def make_scenes(
     write_text_atomic(root / _SETTINGS, settings + "\n")
     write_text_atomic(root / _GRAMMAR, grammar())
     rows, made = [], 0
+    spoken: dict[tuple[str, str], str] = {}
     for number in range(clips):
-        row, new = _make(root, seed, size_px, number)
+        row, new = _make(root, seed, size_px, number, spoken)
         rows.append(row)
         made += new
         if on_clip is not None:
@@ -219,23 +221,34 @@ def make_scenes(
         manifest,
         {split: sum(row.split == split for row in rows) for split in VOICES},
         made,
-        sum(row.samples or 0 for row in rows) / RATE / 3600,
+        sum({row.audio: row.samples or 0 for row in rows}.values()) / RATE / 3600,
     )
 
 
-def _make(root: Path, seed: int, size_px: int, number: int) -> tuple[ManifestRow, bool]:
+def _make(
+    root: Path, seed: int, size_px: int, number: int, spoken: dict[tuple[str, str], str]
+) -> tuple[ManifestRow, bool]:
+    """Picture `number`; `spoken` names the recording of each (caption, voice) so far, which others share."""
     split = _ROUND[number % len(_ROUND)]
     rng = np.random.default_rng((seed, number))
     scene = draw_scene(split, rng)
     voice = str(rng.choice(VOICES[split]))
     name = f"{split}/{number:05d}"
-    audio = speak(scene.caption, voice)
+    picture = root / f"{name}.png"
+    recording = root / spoken.setdefault((scene.caption, voice), f"{name}.wav")
+    made = not (picture.exists() and recording.exists())
+    if made:
+        if not recording.exists():
+            write_audio(recording, speak(scene.caption, voice))
+        done, png = cv2.imencode(".png", render_scene(scene, rng, size_px)[..., ::-1])
+        assert done
+        write_bytes_atomic(picture, png.tobytes())
     row = ManifestRow(
         id=name,
         path=f"{name}.png",
-        audio=f"{name}.wav",
+        audio=spoken[scene.caption, voice],
         frames=0,
-        samples=len(audio.samples),
+        samples=len(read_audio(recording, rate=RATE).samples),
         rate=RATE,
         text=scene.caption,
         speaker=voice,
@@ -244,10 +257,4 @@ def _make(root: Path, seed: int, size_px: int, number: int) -> tuple[ManifestRow
         dataset="viseme-scenes",
         extra={"image": name, "references": scene.caption, "synthetic": "1"},
     )
-    if (root / row.path).exists() and (root / row.audio).exists():
-        return row, False
-    done, png = cv2.imencode(".png", render_scene(scene, rng, size_px)[..., ::-1])
-    assert done
-    write_audio(root / row.audio, audio)
-    write_bytes_atomic(root / row.path, png.tobytes())
-    return row, True
+    return row, made
