@@ -54,7 +54,7 @@ def test_rows(speech: np.ndarray, tmp_path: Path) -> None:
     assert rows[CHANCE].wer == 0.5 and rows[CHANCE].stoi < 0.6 and rows[CHANCE].clips == 2
     write_report(tmp_path / "report.html", tally.rows(), [Sample(clips[0], {GENERATED: "<loud>"})], ["SYNTHETIC"])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:audio/wav;base64,") == 3 and page.count("data:image/png;base64,") == 2
+    assert page.count("data:audio/flac;base64,") == 3 and page.count("data:image/png;base64,") == 2
     assert "SYNTHETIC" in page and "&lt;loud&gt;" in page and "DNSMOS" not in page
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from viseme.avsr.pipeline import AVSR
 from viseme.avsr.recording import FPS, Asked, Recording, RecordingReader
 from viseme.avsr.transcript import Transcript, join
-from viseme.core.demo import Model, Page, Site
+from viseme.core.demo import Choice, Page, Site
 from viseme.core.errors import ConfigError
 from viseme.core.media import write_video
 from viseme.core.types import Audio, Video
@@ -31,24 +31,20 @@ SHOWN = 288
 def page(site: Site) -> Page | None:
     """The tab, or None where no recogniser is among the models."""
     models = [model for model in site.models if "search" in model.config]  # language models have none
-    return Page("Transcribe", lambda: _build(site, models)) if models else None
+    return Page("Transcribe", lambda: _build(site, Choice(models))) if models else None
 
 
-def _build(site: Site, models: list[Model]) -> None:
+def _build(site: Site, choice: Choice) -> None:
     import gradio as gr
 
-    names = [model.name for model in models]
-    gr.Markdown(f"What a face says, read from its lips, from its sound, or from both. {CONSENT}")
-    for domain in dict.fromkeys(str(model.config.get("domain") or "") for model in models):
-        if domain:
-            gr.Markdown(f"**{domain}**")
+    choice.introduce(f"What a face says, read from its lips, from its sound, or from both. {CONSENT}")
     with gr.Row():
         with gr.Column():
             video = gr.Video(label="A face that speaks", sources=["upload", "webcam"], height=360)
             sound = gr.Audio(label="Or sound alone", type="filepath", sources=["upload", "microphone"])
             modality = gr.Radio(list(MODALITIES), value="all there is", label="Read from")
             fast = gr.Checkbox(label="Fast (best CTC path instead of beam search)")
-            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
+            model = choice.dropdown()
             start = gr.Button("Transcribe", variant="primary")
         with gr.Column():
             text = gr.Textbox(label="Words", interactive=False, lines=2)
@@ -64,7 +60,7 @@ def _build(site: Site, models: list[Model]) -> None:
             )
             notes = gr.Textbox(label="Notes", interactive=False, lines=3)
     start.click(
-        site.guarded(lambda *values: _transcribe(site, models, *values)),
+        site.guarded(lambda *values: _transcribe(site, choice, *values)),
         [video, sound, modality, fast, model],
         [text, words, crops, notes],
         api_name="avsr_transcribe",
@@ -72,12 +68,12 @@ def _build(site: Site, models: list[Model]) -> None:
 
 
 def _transcribe(
-    site: Site, models: list[Model], video: str | None, sound: str | None, modality: str, fast: bool, name: str
+    site: Site, choice: Choice, video: str | None, sound: str | None, modality: str, fast: bool, name: str
 ) -> tuple[str, list[list[str]], str | None, str]:
     """Words, word times, a video of the mouth crops where lips were read, and what is to be said about them."""
-    chosen = next((model for model in models if model.name == name), None)
-    if chosen is None or modality not in MODALITIES:
-        raise ConfigError("not among the choices", got=name if chosen is None else modality)
+    chosen = choice.named(name)
+    if modality not in MODALITIES:
+        raise ConfigError("not among the choices", expected=" or ".join(MODALITIES), got=modality)
     source = site.checked(video or sound, what="a video or a sound")
     recogniser = _recogniser(chosen.path, site.device)
     recordings = list(RecordingReader(recogniser.model.config, recogniser.inputs).parts(source, MODALITIES[modality]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from viseme.core.demo import Model, Page, Site
+from viseme.core.demo import Choice, Page, Site
 from viseme.core.errors import ConfigError, MediaError
 from viseme.im2speech.images import read_image
 from viseme.im2speech.pipeline import Im2Speech
@@ -25,21 +25,17 @@ def page(site: Site) -> Page | None:
     models = [model for model in site.models if model.config.get("part") == "captioner" and model.config.get("vocoder")]
     if not models:
         return None
-    return Page("Describe a picture", lambda: _build(site, models))
+    return Page("Describe a picture", lambda: _build(site, Choice(models)))
 
 
-def _build(site: Site, models: list[Model]) -> None:
+def _build(site: Site, choice: Choice) -> None:
     import gradio as gr
 
-    names = [model.name for model in models]
-    gr.Markdown("A picture is described aloud, without text in between.")
-    for domain in dict.fromkeys(str(model.config.get("domain") or "") for model in models):
-        if domain:
-            gr.Markdown(f"**{domain}**")
+    choice.introduce("A picture is described aloud, without text in between.")
     with gr.Row():
         with gr.Column():
             picture = gr.Image(label="Picture", type="filepath", sources=["upload", "webcam", "clipboard"])
-            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
+            model = choice.dropdown()
             beam = gr.Slider(1, MOST_BEAMS, value=1, step=1, label="Hypotheses (beam)")
             start = gr.Button("Describe", variant="primary")
         with gr.Column():
@@ -47,7 +43,7 @@ def _build(site: Site, models: list[Model]) -> None:
             shown = gr.Image(label="Its spectrogram", interactive=False, height=160)
             report = gr.Textbox(label="Speech units", interactive=False, lines=4)
     start.click(
-        site.guarded(lambda *values: _describe(site, models, *values)),
+        site.guarded(lambda *values: _describe(site, choice, *values)),
         [picture, model, beam],
         [sound, shown, report],
         api_name="im2speech_describe",
@@ -55,12 +51,12 @@ def _build(site: Site, models: list[Model]) -> None:
 
 
 def _describe(
-    site: Site, models: list[Model], picture: str | None, name: str, beam: float
+    site: Site, choice: Choice, picture: str | None, name: str, beam: float
 ) -> tuple[tuple[int, np.ndarray] | None, Any, str]:
     """The sound, its spectrogram, and what is to be said about it."""
-    chosen = next((model for model in models if model.name == name), None)
-    if chosen is None or not 1 <= beam <= MOST_BEAMS:
-        raise ConfigError("not among the choices", got=(name, beam))
+    chosen = choice.named(name)
+    if not 1 <= beam <= MOST_BEAMS:
+        raise ConfigError("not among the choices", expected=f"a beam of 1 to {MOST_BEAMS}", got=beam)
     if not picture:
         raise MediaError("no picture yet: choose one first")
     pipeline = _pipeline(chosen.path, site.device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from viseme.core.demo import Model, Page, Site
-from viseme.core.errors import ConfigError, MediaError
+from viseme.core.demo import Choice, Page, Site
+from viseme.core.errors import MediaError
 from viseme.core.media import mux
 from viseme.lip2speech.pipeline import Lip2Speech
 
@@ -20,23 +20,19 @@ def page(site: Site) -> Page | None:
     models = [model for model in site.models if "input" in model.config]  # vocoders and recognisers have none
     if not models:
         return None
-    return Page("Speak from lips", lambda: _build(site, models))
+    return Page("Speak from lips", lambda: _build(site, Choice(models)))
 
 
-def _build(site: Site, models: list[Model]) -> None:
+def _build(site: Site, choice: Choice) -> None:
     import gradio as gr
 
-    names = [model.name for model in models]
-    gr.Markdown(f"What a silent face says, as sound. {CONSENT}")
-    for domain in dict.fromkeys(str(model.config.get("domain") or "") for model in models):
-        if domain:
-            gr.Markdown(f"**{domain}**")
+    choice.introduce(f"What a silent face says, as sound. {CONSENT}")
     with gr.Row():
         with gr.Column():
             title = "A face that speaks (its sound is not listened to)"
             video = gr.Video(label=title, sources=["upload", "webcam"], height=320)
             voice = gr.Audio(label="A voice to speak with, optional", type="filepath", sources=["upload", "microphone"])
-            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
+            model = choice.dropdown()
             start = gr.Button("Speak", variant="primary")
         with gr.Column():
             spoken = gr.Video(label="With its new voice", interactive=False, height=320, buttons=["download"])
@@ -44,7 +40,7 @@ def _build(site: Site, models: list[Model]) -> None:
             mel = gr.Image(label="Mel spectrogram", interactive=False, buttons=["download", "fullscreen"])
             notes = gr.Textbox(label="Notes", interactive=False, lines=3)
     start.click(
-        site.guarded(lambda *values: _speak(site, models, *values)),
+        site.guarded(lambda *values: _speak(site, choice, *values)),
         [video, voice, model],
         [spoken, sound, mel, notes],
         api_name="lip2speech_speak",
@@ -52,12 +48,10 @@ def _build(site: Site, models: list[Model]) -> None:
 
 
 def _speak(
-    site: Site, models: list[Model], video: str | None, voice: str | None, name: str
+    site: Site, choice: Choice, video: str | None, voice: str | None, name: str
 ) -> tuple[str | None, str, str, str]:
     """Files of the video with its voice, of the sound and of the mel, and what is to be said about them."""
-    chosen = next((model for model in models if model.name == name), None)
-    if chosen is None:
-        raise ConfigError("not among the choices", got=name)
+    chosen = choice.named(name)
     source = site.checked(video, what="a video")
     reference = site.checked(voice) if voice else None
     made = _speaker(chosen.path, site.device).speak(source, reference=reference)

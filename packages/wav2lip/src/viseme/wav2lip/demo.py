@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from viseme.core.demo import Model, Page, Site
+from viseme.core.demo import Choice, Page, Site
 from viseme.core.errors import ConfigError
 from viseme.wav2lip.options import SyncOptions
 from viseme.wav2lip.pipeline import Wav2Lip
@@ -25,21 +25,20 @@ def page(site: Site) -> Page | None:
     models = [model for model in site.models if model.config.get("kind") == "generator"]
     if not models:
         return None
-    return Page("Lip sync", lambda: _build(site, models))
+    return Page("Lip sync", lambda: _build(site, Choice(models)))
 
 
-def _build(site: Site, models: list[Model]) -> None:
+def _build(site: Site, choice: Choice) -> None:
     import gradio as gr
 
-    names = [model.name for model in models]
-    gr.Markdown(f"The lips of a face follow a voice. {_CONSENT}")
-    if any((model.config.get("settings") or {}).get("synthetic") for model in models):
+    choice.introduce(f"The lips of a face follow a voice. {_CONSENT}")
+    if any((model.config.get("settings") or {}).get("synthetic") for model in choice.models):
         gr.Markdown(_SYNTHETIC)
     with gr.Row():
         with gr.Column():
             face = gr.File(label="Face: a video or a picture", file_types=["video", "image"], type="filepath")
             audio = gr.Audio(label="Voice", type="filepath", sources=["upload", "microphone"])
-            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
+            model = choice.dropdown()
             with gr.Accordion("More", open=False):
                 speaker = gr.Number(value=1, precision=0, minimum=1, label="Which face, most prominent first")
                 loop = gr.Dropdown(list(LOOPS), value=LOOPS[0], label="A video shorter than the voice ...")
@@ -49,7 +48,7 @@ def _build(site: Site, models: list[Model]) -> None:
             video = gr.Video(label="Result", interactive=False)
             report = gr.Textbox(label="Report", interactive=False, lines=4)
     start.click(
-        site.guarded(lambda *values: _sync(site, models, *values)),
+        site.guarded(lambda *values: _sync(site, choice, *values)),
         [face, audio, model, speaker, loop, label],
         [video, report],
         api_name="wav2lip_sync",
@@ -58,7 +57,7 @@ def _build(site: Site, models: list[Model]) -> None:
 
 def _sync(
     site: Site,
-    models: list[Model],
+    choice: Choice,
     face: str | None,
     audio: str | None,
     name: str,
@@ -67,9 +66,9 @@ def _sync(
     label: bool,
 ) -> tuple[str, str]:
     """The result's file, and what is to be said about it."""
-    chosen = next((model for model in models if model.name == name), None)
-    if chosen is None or loop not in LOOPS:
-        raise ConfigError("not among the choices", got=(name, loop))
+    chosen = choice.named(name)
+    if loop not in LOOPS:
+        raise ConfigError("not among the choices", expected=" or ".join(LOOPS), got=loop)
     source, sound = site.checked(face, what="a face"), site.checked(audio, what="a voice")
     number = int(speaker or 1)
     options = SyncOptions(face=number if number > 1 else None, loop=loop, label=bool(label))  # type: ignore[arg-type]

@@ -25,13 +25,15 @@ A package takes part by having a module `viseme.<package>.demo` with one functio
 
 `site.models` are that package's model directories alone (`config.yaml` says `package: NAME`), newest first. `guarded`
 shows a VisemeError as one line instead of a traceback; `checked` refuses uploads that are too long or too large;
-`new_file(".mp4")` names a file that is deleted after a while, and with the app. Endpoints have an `api_name`
+`new_file(".mp4")` names a file that is deleted after a while, and with the app. `Choice` lets the visitor pick among
+several models. Endpoints have an `api_name`
 (`<package>_<verb>`), by which tests call them. Gradio is imported inside functions only.
 """
 
 from __future__ import annotations
 
 from viseme.core.demo.app import build_app, pages, serve
+from viseme.core.demo.choice import Choice
 from viseme.core.demo.site import Limits, Model, Page, Site, find_models
 
-__all__ = ["Limits", "Model", "Page", "Site", "build_app", "find_models", "pages", "serve"]
+__all__ = ["Choice", "Limits", "Model", "Page", "Site", "build_app", "find_models", "pages", "serve"]

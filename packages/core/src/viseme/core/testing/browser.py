@@ -7,6 +7,7 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -108,6 +109,12 @@ class Browser:
         """The visible page as PNG."""
         Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
         return Path(path)
+
+    def check_seen(self, folder: Path, name: str) -> None:
+        """Something is to be seen on the page; its picture is kept in the folder that VISEME_SCREENSHOTS names, for
+        people to look at, or else in `folder`."""
+        shot = self.screenshot(Path(os.environ.get("VISEME_SCREENSHOTS") or folder) / f"{name}.png")
+        assert shot.stat().st_size > 10_000, f"{shot} is nearly empty"
 
     # ------------------------------------------------------------------------------------------------- protocol
 
