@@ -6,7 +6,6 @@ python -m tools.bench [--only TEXT] [--full] [--threads N] [--csv FILE]
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
 import json
 import os
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tools.bench.registry import CASES, Case
+from tools.bench.registry import CASES, Case, append_rows
 
 TOPICS = ["transcription", "training", "pretraining", "preparation", "wav2lip", "losses", "image_to_speech"]
 TOPICS += ["lip2speech", "lip_quality"]
@@ -73,13 +72,14 @@ def peak_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
 
 
-def run_apart(case: Case, threads: int) -> dict[str, Any]:
-    """`measure` in a fresh process."""
+def run_apart(case: Case, threads: int) -> dict[str, Any] | None:
+    """`measure` in a fresh process; None where that failed, which has been said."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "tools.bench", "--one", case.name]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{case.name} failed:\n{done.stderr}")
+        print(f"{case.name} failed:\n{done.stderr}", file=sys.stderr, flush=True)
+        return None
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -129,20 +129,19 @@ def main() -> None:
     if not chosen:
         sys.exit(f"no benchmark's name contains {options.only!r}; there are:\n" + "\n".join(c.name for c in CASES))
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = []
+    rows, failed = [], []
     for number, case in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {case.name}", file=sys.stderr, flush=True)
         measured = run_apart(case, options.threads)
+        if measured is None:
+            failed.append(case.name)
+            continue
         rows.append({"task": case.task, "size": case.size, "variant": case.variant, **measured, "date": date})
     gains(rows)
     print(table(rows))
-    options.csv.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not options.csv.exists()
-    with options.csv.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if fresh:
-            writer.writeheader()
-        writer.writerows(rows)
+    append_rows(options.csv, COLUMNS, rows)
+    if failed:
+        sys.exit("failed, and not in the table:\n" + "\n".join(failed))
 
 
 if __name__ == "__main__":

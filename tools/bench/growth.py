@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.bench.__main__ import machine, peak_mb
+from tools.bench.registry import append_rows
 
 __all__ = ["CURVES", "Curve", "exponent"]
 
@@ -301,13 +302,7 @@ def main() -> None:
         print(f"{chosen.name:44} {chosen.axis:10} {in_time:>9} {in_memory:>11}  {points}", flush=True)
         common = {"threads": options.threads, "machine": machine(), "date": date}
         found += [{"curve": chosen.name, "axis": chosen.axis, **row, **common} for row in rows]
-    options.csv.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not options.csv.exists()
-    with options.csv.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if fresh:
-            writer.writeheader()
-        writer.writerows(found)
+    append_rows(options.csv, COLUMNS, found)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ function to time, whose answer is the row's quality figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["CASES", "Case", "case"]
+__all__ = ["CASES", "Case", "append_rows", "case"]
 
 Work = Callable[[], str]
 
@@ -54,3 +57,14 @@ def case(
         return setup
 
     return enter
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add results to a CSV that keeps those of earlier runs; its first line names the columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        if fresh:
+            writer.writeheader()
+        writer.writerows(rows)
