@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pickle
 import struct
 import zipfile
@@ -18,6 +17,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.integration.hostile import LAYOUTS, hostile_weights
 
 from viseme.avsr.cli import app as avsr
 from viseme.core.checkpoint import load_model_dir, read_arrays_pickle, read_object, read_published, save_model_dir
@@ -185,45 +185,9 @@ def test_subtitles_of_any_text(text: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ hostile
 
 
-class Evil:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, flag: Path) -> None:
-        self.flag = flag
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.flag),)
-
-
-def _zip_pickle(path: Path, content: bytes) -> None:
-    """As torch.save lays a checkpoint out, with a pickle of ours."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", content)
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/byteorder", "little")
-
-
-def _weights(root: Path, layout: str) -> tuple[Path, Path]:
-    """A checkpoint that runs a program when it is unpickled, and the folder that tells."""
-    flag, path = root / "ran", root / f"{layout}.pth"
-    evil = {"state_dict": {"weight": Evil(flag)}}
-    if layout == "zip":
-        _zip_pickle(path, pickle.dumps(evil, protocol=2))
-    elif layout == "plain":
-        path.write_bytes(pickle.dumps(evil))
-    elif layout == "torch":
-        torch.save(evil, path)
-    else:
-        torch.save(evil, path, _use_new_zipfile_serialization=False)
-    return path, flag
-
-
-LAYOUTS = ["zip", "plain", "torch", "legacy"]
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_hostile_files_are_hostile(tmp_path: Path, layout: str) -> None:
-    path, flag = _weights(tmp_path, layout)
+    path, flag = hostile_weights(tmp_path, layout)
     if layout == "plain":
         pickle.loads(path.read_bytes())  # noqa: S301 - that is the point
     else:
@@ -233,7 +197,7 @@ def test_the_hostile_files_are_hostile(tmp_path: Path, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_readers_run_nothing(tmp_path: Path, layout: str) -> None:
-    path, flag = _weights(tmp_path, layout)
+    path, flag = hostile_weights(tmp_path, layout)
     readers = [read_published, read_object, read_landmarks]
     if layout != "legacy":  # several pickles in a row, of which this reader sees the first: a number
         readers.append(read_arrays_pickle)
@@ -264,7 +228,7 @@ def entrances(evil: Path, out: Path, face: Path) -> list[tuple[App, list[object]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_entrance_runs_them(tmp_path: Path, layout: str) -> None:
-    evil, flag = _weights(tmp_path, layout)
+    evil, flag = hostile_weights(tmp_path, layout)
     face = tmp_path / "face.mp4"
     face.write_bytes(b"\0" * 200)
     for app, words in entrances(evil, tmp_path / "out", face):

@@ -1,39 +1,55 @@
 """All five packages, small, on the embedded corpora: each trained, measured, and heard or seen in one report.
 
-One store serves four of them. Every stage is a command that a user could type; its result stays, and a demo that was
-stopped goes on after the last whole stage.
+One store serves four of them. Every stage is a command that a user could type, in a process of its own with one thread
+(the networks are too small to share their operations out among threads), so that as many packages are at work as there
+are cores. Results stay: a demo that was stopped goes on after the last whole stage. A stage that fails ends its
+package, is named in the report and at the end, and holds up no other package.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
+import math
+import os
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.demo.gallery import write_gallery
+from tools.demo.folder import DemoFolder, say
+from tools.demo.gallery import TITLES, write_gallery
 
-from viseme.core.cli import App
 from viseme.core.data import Manifest
 from viseme.core.errors import DataError
-from viseme.core.files import write_text_atomic
 
 __all__ = ["Everything"]
 
 SAMPLES = 4
 """Clips of each package in the report."""
+SCENE_BATCH, SCENE_EPOCHS, WARMUP = 32, 30, 100
+"""Of the captioner's recipe `demo`, whose warm-up must end long before the training of a small corpus does."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step: passed over where `result` is there."""
+    """A step: passed over where `result` is there.
+
+    Attributes:
+        name: `package: what`.
+        result: file that it leaves.
+        work: does it; writes what is said into the file it is given.
+    """
 
     name: str
     result: Path
-    work: Callable[[], object]
+    work: Callable[[Path], object]
+
+
+class StageError(Exception):
+    """A command of a stage failed; its words are in the log."""
 
 
 @dataclass
@@ -44,59 +60,81 @@ class Everything:
         out: folder for everything.
         clips: talking clips; there are as many pictures and half again.
         seed: of corpora and training.
-        minutes: the longest that each network is trained; the whole takes about six times as long.
+        minutes: of each network's training; the shares of `minutes` below add up to nine times as long, on as many
+            cores as there are.
+        workers: packages at work at a time.
     """
 
     out: Path
-    clips: int = 1500
+    clips: int = 1000
     seed: int = 0
-    minutes: float = 3.0
+    minutes: float = 4.5
+    workers: int = min(2, os.cpu_count() or 1)
 
     def run(self) -> None:
-        """All stages in order, then the report."""
+        """All stages, then the report.
+
+        Raises:
+            DataError: a package failed; the report shows the others.
+        """
         self.out = self.out.absolute()
         self.out.mkdir(parents=True, exist_ok=True)
-        self._claim()
-        for stage in self.stages():
+        settings = {"clips": self.clips, "seed": self.seed, "minutes": self.minutes}
+        self._folder = DemoFolder(self.out / "demo_all.json", settings)
+        self._ended = {name: threading.Event() for name in TITLES}
+        started = time.monotonic()
+        failed: dict[str, str] = {}
+        if said := self._chain(self._data()):
+            raise DataError("the demo stops: there is nothing to train on", path=self.out, got=said)
+        # The longest first; and avsr, through which lip2speech is heard, well before it.
+        chains = {
+            "im2speech": self._im2speech, "avsr": self._avsr, "wav2lip": self._wav2lip, "raven": self._raven,
+            "lip2speech": self._lip2speech,
+        }  # fmt: skip
+
+        def work(package: str) -> None:
+            try:
+                if said := self._chain(chains[package]()):
+                    failed[package] = said
+            except Exception as error:  # of ours, not of a command: the other packages go on all the same
+                failed[package] = f"{type(error).__name__}: {error}"
+            finally:
+                self._ended[package].set()
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(work, chains))
+        self._folder.took("all, on the clock", time.monotonic() - started)
+        page = write_gallery(self.out, self._folder.seconds, failed)
+        say(f"{self._folder.seconds['all, on the clock']:.0f} s; look at {page}, or try them: viseme demo {self.out}")
+        if failed:
+            reasons = "; ".join(f"{name}: {said}" for name, said in failed.items())
+            raise DataError(f"{len(failed)} of {len(chains)} packages failed", path=self.out / "logs", got=reasons)
+
+    def _chain(self, stages: list[Stage]) -> str:
+        """Stages one after another; why they ended early, or nothing."""
+        for stage in stages:
             if stage.result.exists():
                 say(f"{stage.name}: already there ({stage.result})")
                 continue
             say(f"{stage.name} ...")
+            log = made(self.out / "logs") / f"{stage.name.replace(': ', '_').replace(' ', '_')}.log"
+            log.unlink(missing_ok=True)
             start = time.monotonic()
-            stage.work()
+            try:
+                stage.work(log)
+            except StageError as error:
+                say(f"{stage.name}: FAILED; {error}")
+                return f"{stage.name}: {error}"
             if not stage.result.exists():
-                raise DataError(f"the stage {stage.name!r} left no result", path=stage.result)
-            self.seconds[stage.name] = round(time.monotonic() - start, 1)
-            self._remember()
-            say(f"{stage.name}: {self.seconds[stage.name]:.0f} s")
-        page = write_gallery(self.out, self.seconds)
-        say(f"total {sum(self.seconds.values()):.0f} s; look at {page}, or try them: viseme demo {self.out}")
-
-    def stages(self) -> list[Stage]:
-        """Everything that is done, in order."""
-        return [*self._data(), *self._avsr(), *self._raven(), *self._lip2speech(), *self._wav2lip(), *self._im2speech()]
-
-    # ------------------------------------------------------------------------------------------------- bookkeeping
-
-    def _claim(self) -> None:
-        """Refuse to mix two demos in one folder; take up the times of the stages done before."""
-        self._settings = {"clips": self.clips, "seed": self.seed, "minutes": self.minutes}
-        self._path = self.out / "demo_all.json"
-        self.seconds: dict[str, float] = {}
-        if self._path.exists():
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            if {name: found.get(name) for name in self._settings} != self._settings:
-                hint = "Choose another --out."
-                raise DataError("another demo is there", path=self.out, expected=self._settings, got=found, hint=hint)
-            self.seconds = found["seconds"]
-        self._remember()
-
-    def _remember(self) -> None:
-        write_text_atomic(self._path, json.dumps({**self._settings, "seconds": self.seconds}, indent=2) + "\n")
+                say(f"{stage.name}: FAILED; it left no {stage.result}")
+                return f"{stage.name}: left no {stage.result}"
+            self._folder.took(stage.name, time.monotonic() - start)
+            say(f"{stage.name}: {self._folder.seconds[stage.name]:.0f} s")
+        return ""
 
     def _training(self, share: float = 1.0, group: str = "trainer") -> list[str]:
         """Overrides of every training."""
-        return [f"{group}.seed={self.seed}", f"{group}.max_minutes={share * self.minutes:g}"]
+        return [f"{group}.seed={self.seed}", f"{group}.max_minutes={share * self.minutes:g}", f"{group}.progress=false"]
 
     # ------------------------------------------------------------------------------------------------------ stages
 
@@ -133,13 +171,13 @@ class Everything:
         model = run / "model"
         options = ["recipe=demo", f"data.root_dir={self.store}", f"exp_dir={self.out}", "exp_name=avsr"]
 
-        def transcribe() -> None:
+        def transcribe(log: Path) -> None:
             out = made(run / "said") / "words.jsonl"
             lips = ["--model", model, "--modality", "video"]
-            command("avsr", "transcribe", *self.test_clips(), *lips, "--json", "--out", out)
+            command(log, "avsr", "transcribe", *self.test_clips(), *lips, "--json", "--out", out)
 
         return [
-            self._stage("avsr: train", model / "checksums.json", "avsr", "train", *options, *self._training(1.5)),
+            self._stage("avsr: train", model / "checksums.json", "avsr", "train", *options, *self._training(2.0)),
             self._evaluation("avsr", model),
             Stage("avsr: transcribe", run / "said" / "words.jsonl", transcribe),
         ]  # fmt: skip
@@ -152,11 +190,11 @@ class Everything:
         return [
             self._stage(
                 "raven: pretrain", pretrained / "video" / "checksums.json",
-                "raven", "pretrain", "recipe=small_pretrain", *common, "exp_name=raven_pretrain", *self._training(),
+                "raven", "pretrain", "recipe=small_pretrain", *common, "exp_name=raven_pretrain", *self._training(0.8),
             ),
             self._stage(
                 "raven: fine-tune", run / "model" / "checksums.json",
-                "raven", "train", "recipe=small_vsr", *common, "exp_name=raven", start, *self._training(0.5),
+                "raven", "train", "recipe=small_vsr", *common, "exp_name=raven", start, *self._training(0.7),
             ),
             self._evaluation("raven", run / "model"),
         ]  # fmt: skip
@@ -165,21 +203,26 @@ class Everything:
         run = self.out / "lip2speech"
         model = run / "model"
         options = ["recipe=multitask_demo", f"data.data={self.store}", f"checkpoint_dir={run}"]
-        hear = [f"evaluate.recogniser=avsr:{self.out / 'avsr' / 'model'}", "evaluate.voice=model"]
 
-        def speak() -> None:
+        def evaluate(log: Path) -> None:
+            self._ended["avsr"].wait()  # it is heard through avsr's recogniser, where there is one
+            hearing = self.out / "avsr" / "model"
+            hear = [f"evaluate.recogniser=avsr:{hearing}"] if (hearing / "checksums.json").exists() else []
+            self._evaluation("lip2speech", model, "evaluate.voice=model", *hear).work(log)
+
+        def speak(log: Path) -> None:
             folder = made(run / "said")
             for number, clip in enumerate(self.test_clips()):
                 sound, video = folder / f"{number}.wav", folder / f"{number}.mp4"
-                command("lip2speech", "speak", clip, "--model", model, "--out", sound, "--video", video)
+                command(log, "lip2speech", "speak", clip, "--model", model, "--out", sound, "--video", video)
             (folder / "done").touch()
 
         return [
             self._stage(
                 "lip2speech: train", model / "checksums.json", "lip2speech", "train", *options, *self._training()
             ),
-            self._evaluation("lip2speech", model, *hear),
             Stage("lip2speech: speak", run / "said" / "done", speak),
+            Stage("lip2speech: evaluate", run / "evaluation" / "results.html", evaluate),
         ]
 
     def _wav2lip(self) -> list[Stage]:
@@ -187,23 +230,22 @@ class Everything:
         generator = run / "generator" / "model"
         common = [f"data.root_dir={self.store / 'face'}", f"exp_dir={self.out}", "exp_name=wav2lip"]
 
-        def sync() -> None:
+        def sync(log: Path) -> None:
             folder, clips = made(run / "said"), self.test_clips()
             for number, (face, voice) in enumerate(zip(clips, [*clips[1:], clips[0]], strict=True)):
                 out = folder / f"{number}.mp4"
-                command(
-                    "wav2lip", "sync", "--face", face, "--audio", voice, "--model", generator, "--out", out, "--label"
-                )
+                voiced = ["--face", face, "--audio", voice, "--model", generator, "--out", out]
+                command(log, "wav2lip", "sync", *voiced, "--label")
             (folder / "done").touch()
 
         return [
             self._stage(
                 "wav2lip: sync expert", run / "expert" / "model" / "checksums.json",
-                "wav2lip", "train-sync", "recipe=quick", *common, *self._training(group="sync_trainer"),
+                "wav2lip", "train-sync", "recipe=demo", *common, *self._training(0.8, "sync_trainer"),
             ),
             self._stage(
                 "wav2lip: generator", generator / "checksums.json",
-                "wav2lip", "train", "recipe=quick", *common, *self._training(),
+                "wav2lip", "train", "recipe=demo", *common, *self._training(),
             ),
             self._evaluation("wav2lip", generator, "evaluate.limit=20"),
             Stage("wav2lip: sync", run / "said" / "done", sync),
@@ -214,14 +256,19 @@ class Everything:
         common = [f"data.root_dir={scenes}", f"exp_dir={self.out}"]
         units, voice = self.out / "im2speech_units" / "model", self.out / "im2speech_voice" / "model"
 
-        def describe() -> None:
+        batches = math.ceil(len(Manifest.read(scenes / "manifest.csv").filter(split="train")) / SCENE_BATCH)
+        warmup = f"optim.warmup_steps={max(1, min(WARMUP, batches * SCENE_EPOCHS // 10))}"
+
+        def describe(log: Path) -> None:
             folder = made(run / "said")
             manifest = Manifest.read(scenes / "manifest.csv")
             test = list(manifest.filter(split="test"))
             for number, row in enumerate(test[:: max(1, len(test) // SAMPLES)][:SAMPLES]):
                 picture = manifest.file(row)
                 (folder / f"{number}{picture.suffix}").write_bytes(picture.read_bytes())
-                command("im2speech", "describe", picture, "--model", run / "model", "--out", folder / f"{number}.wav")
+                command(
+                    log, "im2speech", "describe", picture, "--model", run / "model", "--out", folder / f"{number}.wav"
+                )
             (folder / "done").touch()
 
         return [
@@ -240,7 +287,7 @@ class Everything:
             self._stage(
                 "im2speech: captioner", run / "model" / "checksums.json",
                 "im2speech", "train", "recipe=demo", *common, "exp_name=im2speech", f"vocoder_path={voice}",
-                *self._training(),
+                warmup, *self._training(),
             ),
             self._evaluation("im2speech", run / "model", f"evaluate.units={units}", "evaluate.limit=60", data=scenes),
             Stage("im2speech: describe", run / "said" / "done", describe),
@@ -253,26 +300,27 @@ class Everything:
 
     @staticmethod
     def _stage(name: str, result: Path, prog: str, *words: object) -> Stage:
-        return Stage(name, result, lambda: command(prog, *words))
+        return Stage(name, result, lambda log: command(log, prog, *words))
 
 
-def command(prog: str, *words: object) -> None:
-    """Run one of our commands in this process.
+def command(log: Path, prog: str, *words: object) -> None:
+    """Run one of our commands in a process of one thread; what it says goes into the log.
 
     Raises:
-        DataError: it failed; it has said why.
+        StageError: it failed; with its last line and the command to try by hand.
     """
-    app: App = importlib.import_module("viseme.core.cli.viseme" if prog == "viseme" else f"viseme.{prog}.cli").app
+    module = "viseme.core.cli.viseme" if prog == "viseme" else f"viseme.{prog}.cli"
     line = [str(word) for word in words]
-    if app.main(line):
-        raise DataError(f"the demo stops: {prog} {line[0]} failed", hint=f"By hand: {prog} {' '.join(line)}")
+    with log.open("a", encoding="utf-8") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *line],
+            stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        said = [text for text in log.read_text(encoding="utf-8", errors="replace").splitlines() if text.strip()]
+        raise StageError(f"{said[-1].strip() if said else 'no word'} ({log}; by hand: {prog} {' '.join(line)})")
 
 
 def made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error."""
-    print(text, file=sys.stderr, flush=True)

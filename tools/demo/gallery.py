@@ -25,24 +25,33 @@ TITLES = {
 GROWN = "style='width:220px;flex:none'"
 
 
-def write_gallery(out: Path, seconds: Mapping[str, float]) -> Path:
-    """Write `report.html` into the demo's folder; media are linked relative to it."""
+def write_gallery(out: Path, seconds: Mapping[str, float], failed: Mapping[str, str] | None = None) -> Path:
+    """Write `report.html` into the demo's folder; media are linked relative to it.
+
+    Args:
+        failed: package -> at which stage and why; what it had made by then is shown.
+    """
+    failed = failed or {}
     body = [
         "<h1>viseme: five packages from nothing</h1>",
         '<p class="synthetic"><b>SYNTHETIC.</b> Every face, picture, voice and figure here is from rendered corpora. '
         "It shows that each path works and learns something in a few minutes, nothing about people.</p>",
     ]
+    if failed:
+        body.append(f"<p class=wrong><b>{len(failed)} of {len(TITLES)} packages failed</b>; each says where below.</p>")
     for package, title in TITLES.items():
         body.append(f"<h2>{escape(title)}</h2>")
-        body.append(_figures(out / package / "evaluation" / "results.json"))
-        link = f"{package}/evaluation/results.html"
-        body.append(
-            f'<p class=muted>SYNTHETIC. <a href="{link}">All figures, intervals and where they come from</a></p>'
-        )
+        if package in failed:
+            body.append(f"<p class=wrong><b>FAILED.</b> {escape(failed[package])}</p>")
+        results = out / package / "evaluation" / "results.json"
+        if results.exists():
+            body.append(_figures(results))
+            link = f"{package}/evaluation/results.html"
+            more = "All figures, intervals and where they come from"
+            body.append(f'<p class=muted>SYNTHETIC. <a href="{link}">{more}</a></p>')
         body.append(_samples(out, package))
     rows = "".join(f"<tr><td>{escape(name)}<td class=n>{value:.0f} s" for name, value in seconds.items())
-    total = f"<tr><td><b>together</b><td class=n><b>{sum(seconds.values()):.0f} s</b>"
-    body.append(f"<h2>Time</h2><table>{rows}{total}</table>")
+    body.append(f"<h2>Time</h2><p>Packages run side by side: the last row is what passed.</p><table>{rows}</table>")
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>viseme demo (synthetic)</title><style>{STYLE}'
     path = out / "report.html"
     write_text_atomic(path, head + "</style><body>\n" + "\n".join(body) + "\n</body></html>\n")
@@ -63,6 +72,8 @@ def _figures(path: Path) -> str:
 def _samples(out: Path, package: str) -> str:
     folder = out / package / "said"
     if package == "avsr":
+        if not (folder / "words.jsonl").exists():
+            return ""
         said = [json.loads(line) for line in (folder / "words.jsonl").read_text(encoding="utf-8").splitlines()]
         manifest = Manifest.read(out / "corpus" / "manifest.csv")
         by_name: dict[str, list[Any]] = {}

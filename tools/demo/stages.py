@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tools.demo.folder import DemoFolder, say
 from tools.demo.report import write_report
 
 from viseme.avsr.evaluate import Condition, evaluate, sweep, table, write
@@ -52,18 +52,23 @@ class Demo:
     clips: int = 1500
     seed: int = 0
     overrides: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """All stages in order."""
         self.out.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        settings = {"clips": self.clips, "seed": self.seed, "overrides": list(self.overrides)}
+        self._folder = DemoFolder(self.out / "demo.json", settings)
         self._stage("corpus", self.corpus / "manifest.csv", self._make_corpus)
         self._stage("prepare", self.store / "manifest.csv", self._prepare)
         self._stage("train", self.model / "checksums.json", self._train)
         self._stage("evaluate", self.out / "results.json", self._evaluate)
         self._stage("transcribe", self.out / "transcript.json", self._transcribe)
         self._report()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took."""
+        return self._folder.seconds
 
     @property
     def corpus(self) -> Path:
@@ -79,23 +84,6 @@ class Demo:
 
     # ---------------------------------------------------------------------------------------------- bookkeeping
 
-    def _claim(self) -> None:
-        """Refuse to mix two demos in one folder; take up the times of the stages done before."""
-        settings: dict[str, Any] = {"clips": self.clips, "seed": self.seed, "overrides": list(self.overrides)}
-        path = self.out / "demo.json"
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if {name: found.get(name) for name in settings} != settings:
-                raise DataError(
-                    "another demo is there", path=self.out, expected=settings, got=found, hint="Choose another --out."
-                )
-            self.seconds = found["seconds"]
-        self._settings, self._path = settings, path
-        self._remember()
-
-    def _remember(self) -> None:
-        write_text_atomic(self._path, json.dumps({**self._settings, "seconds": self.seconds}, indent=2) + "\n")
-
     def _stage(self, name: str, result: Path, work: Callable[[], None]) -> None:
         if result.exists():
             say(f"{name}: already there ({result})")
@@ -103,8 +91,7 @@ class Demo:
         say(f"{name} ...")
         start = time.monotonic()
         work()
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - start, 1)
-        self._remember()
+        self._folder.took(name, time.monotonic() - start)
         say(f"{name}: {self.seconds[name]:.0f} s")
 
     # --------------------------------------------------------------------------------------------------- stages
@@ -172,8 +159,3 @@ class Demo:
             seconds=self.seconds,
         )
         say(f"total {sum(self.seconds.values()):.0f} s; look at {path}")
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,14 +1,23 @@
-"""Writing files so that nobody ever sees half of one: a temporary name beside the target, then a rename."""
+"""Writing files so that nobody ever sees half of one (a temporary name beside the target, then a rename), and folders
+that only one run at a time may write into."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_text_atomic", "write_bytes_atomic"]
+from viseme.core.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: there, runs are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["atomic_path", "only_run", "write_text_atomic", "write_bytes_atomic"]
 
 
 @contextlib.contextmanager
@@ -42,3 +51,42 @@ def write_bytes_atomic(path: str | Path, content: bytes) -> None:
 def write_text_atomic(path: str | Path, content: str) -> None:
     """Write `content` as UTF-8 with line ends as they are, all of it or nothing."""
     write_bytes_atomic(path, content.encode("utf-8", errors="surrogateescape"))
+
+
+@contextlib.contextmanager
+def only_run(lock: str | Path, what: str, *, shared: bool = False) -> Iterator[None]:
+    """The body is the only run, on any machine that shares the disk, that holds `lock`.
+
+    The system lets go of it when the process ends, however it ends; the file stays and says nothing. Processes that
+    this one starts do not hold it, and the same process may hold it twice. A file system without locks keeps nobody
+    out.
+
+    Args:
+        lock: a file, made where it is missing.
+        what: names the work in the message, such as "training".
+        shared: others may hold it shared too; it keeps out, and is kept out by, who wants it alone.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    path = Path(lock)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            if fcntl is not None:
+                fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise ConfigError(
+                f"another run is {what} into this folder",
+                path=path.parent,
+                got=file.read().strip() or "its name is not known",
+                hint="Wait for it or end it, then run again to go on; or choose another folder.",
+            ) from error
+        except OSError:  # no locks on this file system
+            pass
+        if not shared:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        yield

@@ -12,7 +12,7 @@ from torch import Tensor
 from viseme.core.checkpoint import load_model_dir, read_object, read_published
 from viseme.core.errors import CheckpointError, ConfigError
 from viseme.im2speech.model import TIED, Captioner
-from viseme.im2speech.published import convert_captioner, convert_vitvq, read_tokenizer
+from viseme.im2speech.published import convert_captioner, convert_vitvq, read_module, read_tokenizer
 
 __all__ = ["initialise", "read_codebook", "transfer_git", "transfer_token_vit", "transfer_tokenizer"]
 
@@ -96,7 +96,7 @@ def transfer_token_vit(model: Captioner, state: Mapping[str, Tensor], path: Path
 
 def transfer_tokenizer(model: Captioner, path: Path) -> None:
     """The image tokenizer: SeiT's pickled module, or a ViT-VQGAN's checkpoint."""
-    found = read_object(path, inert=torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    found = read_module(path)
     weights = found.get("state_dict") if isinstance(found, Mapping) else None
     if isinstance(weights, Mapping) and "encoder.en_pos_embedding" in weights:
         vitvq = convert_vitvq(weights)

@@ -1,4 +1,4 @@
-"""What a captioner learns: the next unit.
+"""What a captioner learns: the next unit (GIT's objective, Wang et al., 2022, on the units of Kim et al., ICASSP 2024).
 
 B images, L text tokens, V vocabulary.
 """

@@ -32,6 +32,7 @@ __all__ = [
     "convert_vitvq",
     "convert_vocoder",
     "read_kmeans",
+    "read_module",
     "read_tokenizer",
     "read_unit_file",
 ]
@@ -242,6 +243,16 @@ def read_tokenizer(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: damaged, or no tokenizer in it; nothing in the file is run.
     """
+    found = dict(_tensors(read_module(path), ""))
+    return tokenizer_state(found)
+
+
+def read_module(path: str | Path) -> Any:
+    """A pickled module, every class that it names replaced by an inert holder of its data.
+
+    Raises:
+        CheckpointError: no such file, or damaged.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError("no such file", path=path)
@@ -249,8 +260,7 @@ def read_tokenizer(path: str | Path) -> dict[str, Tensor]:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError("not a readable checkpoint", path=path, got=" ".join(str(error).split())[:200]) from error
-    found = dict(_tensors(read_object(path, inert=unknown), ""))
-    return tokenizer_state(found)
+    return read_object(path, inert=unknown)
 
 
 def _tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:

@@ -1,4 +1,5 @@
 """The losses: of pre-training (negative cosine to the teachers), its probes, and fine-tuning (hybrid CTC/attention).
+Haliassos et al., "Jointly learning visual and auditory speech representations from raw data", ICLR 2023, section 3.
 
 B clips, T frames, D channels, L tokens.
 """

@@ -1,4 +1,7 @@
-"""Small measures of this package: separation of pairs, seams, mouths."""
+"""Small measures of this package: separation of pairs, seams, mouths.
+
+N values, T frames.
+"""
 
 from __future__ import annotations
 

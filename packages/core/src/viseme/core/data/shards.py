@@ -2,6 +2,8 @@
 
 `<id>/frames` uint8 (T, H, W) grey or (T, H, W, 3) RGB, `<id>/samples` int16 (S,); the clip's row of the manifest is in
 the header's metadata under its id. Any safetensors reader can open it.
+
+T frames, H, W of a picture, S samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""When each unit of a known text was spoken: the best path of that text through CTC posteriors (Viterbi).
+"""When each unit of a known text was spoken: the best path of that text through CTC posteriors (Viterbi over the
+states of Graves et al., "Connectionist temporal classification", 2006).
 
 T frames, V units, L units of the text, S = 2L + 1 states (a blank before, between and after the units).
 """

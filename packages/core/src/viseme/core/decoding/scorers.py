@@ -1,4 +1,4 @@
-"""What the beam search asks of a decoder or a language model.
+"""What the beam search asks of a decoder or a language model (joint decoding: Watanabe et al., 2017).
 
 Shapes: C clips, N hypotheses per clip, T frames, D width of the memory, V vocabulary.
 """

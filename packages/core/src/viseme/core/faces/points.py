@@ -1,6 +1,6 @@
 """Choices among the 468 FaceMesh landmarks: the four-point and the 68-point sets of the published mouth crops.
 
-Both index tables are fixed. "Right" and "left" are the person's.
+N points. Both index tables are fixed. "Right" and "left" are the person's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Is this frame the same shot as that one? Thumbnails, compared."""
+"""Is this frame the same shot as that one? Thumbnails, compared.
+
+H, W of a frame.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Landmarks over time: gaps filled, jitter smoothed. One entry per frame; (N, 2) arrays or None where nothing was
-found."""
+found.
+
+T frames, N points.
+"""
 
 from __future__ import annotations
 

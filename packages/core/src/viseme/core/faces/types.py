@@ -1,4 +1,7 @@
-"""What a detector finds and what it must be able to do."""
+"""What a detector finds and what it must be able to do.
+
+Boxes are (4,) x1, y1, x2, y2 in pixels; H, W of a frame.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CTC head: dropout and one linear layer over the encoder's frames.
+"""The CTC head: dropout and one linear layer over the encoder's frames (Graves et al., 2006).
 
 B clips, T frames, D channels, V units.
 """

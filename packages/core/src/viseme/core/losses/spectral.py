@@ -46,7 +46,8 @@ def multi_resolution_stft_loss(
 
 
 def mel_l1_loss(generated: Tensor, target: Tensor, columns_B: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of spectrograms (B, ..., S); over each clip's own first columns where given."""
+    """Mean absolute difference of spectrograms (B, ..., S), as published for every mel loss here; over each clip's own
+    first columns where given."""
     rows = generated[0, ..., 0].numel()
     width = generated.shape[-1]
     if columns_B is None:

@@ -7,6 +7,8 @@ it, and show what it makes of the reference speech beside it.
     whisper:NAME        a model of faster-whisper, or its local folder
     sphinx:GRAMMAR      PocketSphinx with the American English model that its wheel brings along (no download), kept to
                         the sentences of a JSGF grammar; `sphinx:en-us` takes its language model instead
+
+S samples.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@ published tables used, with the resampling before them named.
 
 Taal et al. 2011 (STOI), Jensen and Taal 2016 (ESTOI), ITU-T P.862 (PESQ). A published PESQ is narrow-band at 8 kHz; how
 the 16 kHz sound got there differs from paper to paper and moves the score by hundredths.
+
+S samples.
 """
 
 from __future__ import annotations

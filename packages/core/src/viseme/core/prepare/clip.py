@@ -57,6 +57,9 @@ FACE_COLUMNS = (
 
 _HELD_BYTES = 512 * 1024**2
 """Decoded frames that are kept for cropping once the face is known; a longer clip is decoded a second time instead."""
+_LEAST_FPS, _WATCHED_FRAMES = 2.0, 250
+"""A clip that shows fewer pictures a second than this, over so many frames of ours or a multiple, shows no speech: a
+slide show, or a clock that a damaged header has stopped. (What a header says of the rate is not asked: it may lie.)"""
 _SLACK_FRAMES = 2
 """Frames by which given landmarks may differ from the video (decoders disagree about the ends)."""
 
@@ -172,9 +175,23 @@ class _Frames:
         self._all_held = False
 
     def first(self) -> Iterator[Frame]:
-        """Every frame, from the file."""
+        """Every frame, from the file.
+
+        Raises:
+            MediaError: it cannot be read, or stands still.
+        """
         held, room = self._held, _HELD_BYTES
-        for frame in self._decode():
+        last, pictures = None, 0
+        for count, frame in enumerate(self._decode(), start=1):
+            pictures += frame is not last  # a repeated picture is the same object
+            last = frame
+            if count % _WATCHED_FRAMES == 0 and pictures < count / FPS * _LEAST_FPS:
+                raise MediaError(
+                    "too few pictures to see lips move",
+                    expected=f"at least {_LEAST_FPS:g} a second",
+                    got=f"{pictures} in {count / FPS:g} s",
+                    hint="A slide show, or a damaged clock in the file's header.",
+                )
             room -= frame.nbytes
             if room >= 0:
                 held.append(frame)

@@ -7,6 +7,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ from typing import Literal
 from viseme.core.data import Manifest, ManifestRow, cut_long
 from viseme.core.errors import ConfigError, DataError, VisemeError
 from viseme.core.faces import CropVariant
-from viseme.core.files import write_text_atomic
+from viseme.core.files import only_run, write_text_atomic
 from viseme.core.prepare.clip import FACE_COLUMNS
 from viseme.core.prepare.journal import ClipRecord, Journal, source_mark
 from viseme.core.prepare.lists import write_face_lists, write_lip_centres
@@ -80,6 +81,8 @@ def prepare(
 ) -> PrepareReport:
     """Prepare videos for training and reading: mouth crops at 25 fps and sound at 16 kHz, clip by clip.
 
+    One run at a time prepares into a store, or each part of a job array (`shard`) into a shared one.
+
     The store `out` gets `mouth/<id>.mp4` (96x96 RGB) or whatever crops are asked for, `audio/<id>.flac` (mono, 640
     samples a frame), `manifest.csv`, `failures.csv` (id, path, reason; no id where the corpus' reader left something
     out), `contact_sheet.jpg` and `report.html`. Run again, it goes on where it was stopped, however it was stopped; a
@@ -115,7 +118,8 @@ def prepare(
             total=n)`; such as `viseme.core.cli.progress.track`.
 
     Raises:
-        ConfigError: options that make no sense, or a store that was made with others.
+        ConfigError: options that make no sense, a store that was made with others, or one into which another run is
+            preparing.
         DataError: nothing to prepare, or everything fails (`failures.csv` says why).
         VisemeError: the disk is full. What was done is kept; run again to go on.
     """
@@ -141,8 +145,26 @@ def prepare(
         clips = cut_long(clips, max_s, workers=workers)
     if not len(clips):
         raise DataError("there is nothing to prepare", path=clips.root)
-    journal = _open_store(store, options)
+    _make_folder(store)
+    with only_run(store / ".prepare" / "lock", "preparing", shared=parts > 1), _part_alone(store, part, parts):
+        return _run(clips, store, options, executor, workers, part, parts, retry_failed, progress)
 
+
+def _run(
+    clips: Manifest,
+    store: Path,
+    options: PrepareOptions,
+    executor: str,
+    workers: int | None,
+    part: int,
+    parts: int,
+    retry_failed: bool,
+    progress: Callable[..., Iterable[ClipRecord]] | None,
+) -> PrepareReport:
+    """The run itself, which has the store (or its part of it) to itself."""
+    journal = Journal(store)
+    options.claim(journal.options_file)
+    journal.sweep()
     jobs = [_job(clips, row, store.absolute(), options) for row in clips]
     records = _reusable(journal, jobs, retry_failed)
     reused = sum(record.status == "done" for record in records.values())
@@ -206,15 +228,18 @@ def _job(clips: Manifest, row: ManifestRow, store: Path, options: PrepareOptions
     return Job(clips.file(row).absolute(), sound, row, store, options)
 
 
-def _open_store(store: Path, options: PrepareOptions) -> Journal:
+def _make_folder(store: Path) -> None:
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        (store / ".prepare").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError("the store's folder cannot be made", path=store, got=str(error)) from error
-    journal = Journal(store)
-    options.claim(journal.options_file)
-    journal.sweep()
-    return journal
+
+
+def _part_alone(store: Path, part: int, parts: int) -> AbstractContextManager[None]:
+    """Parts of a job array share the store, but each is prepared by one run."""
+    if parts == 1:
+        return nullcontext()
+    return only_run(store / ".prepare" / f"lock-{part}-of-{parts}", f"preparing part {part} of {parts}")
 
 
 def _reusable(journal: Journal, jobs: list[Job], retry_failed: bool) -> dict[str, ClipRecord]:

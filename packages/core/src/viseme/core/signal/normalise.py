@@ -1,4 +1,7 @@
-"""Normalisation of a waveform before a network sees it."""
+"""Normalisation of a waveform before a network sees it, as published systems do it.
+
+S samples.
+"""
 
 from __future__ import annotations
 

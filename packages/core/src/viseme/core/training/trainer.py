@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig, OmegaConf
 
 from viseme.core.errors import CheckpointError, ConfigError, DependencyError
+from viseme.core.files import only_run
 
 from .allocator import kept_memory
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
@@ -95,7 +97,7 @@ def fit(
     data: LightningDataModule | None = None,
     resume: str | Path | None = "auto",
 ) -> Path | None:
-    """Train, from the start or exactly from where the run stopped.
+    """Train, from the start or exactly from where the run stopped. Only one run at a time trains into a directory.
 
     Args:
         trainer: from `build_trainer`.
@@ -109,12 +111,27 @@ def fit(
         The checkpoint the run was taken up from, or None.
 
     Raises:
+        ConfigError: another run is training into this directory.
         CheckpointError: the checkpoint does not fit, or holds more than weights and counters (it is never unpickled).
         DataError: the run does not learn, or the loss is not finite.
     """
     if isinstance(trainer.strategy, ModelParallelStrategy) and not is_overridden("configure_model", module):
         raise ConfigError("trainer.strategy", expected="ddp: this model cannot be shared out", got="fsdp")
-    path = find_resume(resume, Path(trainer.default_root_dir))
+    directory = Path(trainer.default_root_dir)
+    # The first process holds the lock for all of its run, which it may start itself.
+    alone = only_run(directory / ".lock", "training") if trainer.is_global_zero else nullcontext()
+    with alone:
+        return _fit(trainer, module, train, val, data, find_resume(resume, directory))
+
+
+def _fit(
+    trainer: Trainer,
+    module: LightningModule,
+    train: Iterable | None,
+    val: Iterable | None,
+    data: LightningDataModule | None,
+    path: Path | None,
+) -> Path | None:
     loaders = {"datamodule": data} if data is not None else {"train_dataloaders": train, "val_dataloaders": val}
     # Second moments of tiny gradients are denormal, and those cost CPUs a hundredfold. Only while training: the
     # setting is the whole process's, and other code may count on denormal numbers.

@@ -1,4 +1,5 @@
-"""Both systems whole: what a model directory holds, and one pass from lips to mel.
+"""Both systems whole: what a model directory holds, and one pass from lips to mel
+(Kim, Hong and Ro: VCA-GAN, NeurIPS 2021; multi-task, ICASSP 2023).
 
 B clips, T frames at 25 Hz, D features, S = 4T mel columns at 100 Hz.
 """

@@ -47,7 +47,7 @@ def scan(root: str | Path, *, max_s: float | None = None, language: str = "", sp
     """
     root = Path(root)
     report = ScanReport(root)
-    found = [p for p in report.files() if not _hidden(p, root)]
+    found = [p for p in report.files((*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)) if not _hidden(p, root)]
     videos = [p for p in found if p.suffix.lower() in VIDEO_SUFFIXES]
     sounds = {p.with_suffix(""): p for p in found if p.suffix.lower() in AUDIO_SUFFIXES}
     stems = {p.with_suffix("") for p in videos}

@@ -51,14 +51,23 @@ class ScanReport:
         except VisemeError as error:
             self.skip(path, str(error))
 
-    def files(self) -> list[Path]:
-        """All files below the root, sorted; folders that cannot be read are left out by name, not in silence."""
+    def files(self, media: Sequence[str] = ()) -> list[Path]:
+        """All files below the root, sorted. What cannot be read is left out by name, not in silence: folders, links
+        that lead nowhere, and folders whose names end as those of `media` do."""
 
         def unreadable(error: OSError) -> None:
             self.skip(Path(error.filename or self.root), f"this folder cannot be read: {error.strerror}")
 
-        found = [Path(top) / name for top, _, names in os.walk(self.root, onerror=unreadable) for name in names]
-        return sorted(path for path in found if path.is_file())
+        found = []
+        for top, folders, names in os.walk(self.root, onerror=unreadable):
+            for folder in (Path(top, name) for name in folders if name.lower().endswith(tuple(media)) and media):
+                self.skip(folder, "a folder with the name of a recording; what is in it is read")
+            for path in (Path(top, name) for name in names):
+                if path.is_file():
+                    found.append(path)
+                else:
+                    self.skip(path, "no file: a link that leads nowhere, or a device")
+        return sorted(found)
 
     def skip(self, path: Path, reason: str) -> None:
         self.skipped.append(
