@@ -181,6 +181,22 @@ class TestPair:
         assert len(pair.model_video.predictor_cross.encoders) == 1
         assert len(pair.model_audio.predictor_cross.encoders) == 2
 
+    def test_a_unit_start_has_residual_streams_of_unit_scale(self) -> None:
+        torch.manual_seed(0)
+        pair = Pretrainer(PretrainConfig.preset("tiny")).train()
+        video = torch.randn(2, 12, 1, 36, 36)
+        scales = []
+        for encoder in (pair.model_video.backbone.encoder, pair.model_video.target_backbone):
+            before = encoder.embed(encoder.frontend(video))[0].std()
+            encoder.start_at_unit_scale()
+            scales.append((before, encoder.embed(encoder.frontend(video))[0].std()))
+            assert torch.allclose(scales[-1][1] * 32**0.5, before, rtol=0.3)  # dropout draws anew
+        features = pair.model_video.backbone.encoder(video)
+        predictor = pair.model_video.predictor_cross
+        loud = predictor.positions(predictor.embed(features))[0].std()
+        pair.start_at_unit_scale()
+        assert predictor.positions(predictor.embed(features))[0].std() < 0.3 * loud
+
     def test_weights_decide_which_predictors_there_are(self) -> None:
         pair = self.pair(a2a=0.0, v2v=1.0)
         assert pair.model_audio.predictor_within is None and pair.model_video.predictor_within is not None

@@ -19,9 +19,12 @@ class FakeTrainer:
     estimated_stepping_batches = 20
     max_epochs = 4
 
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
 
-def with_trainer(task, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(task), "trainer", property(lambda self: FakeTrainer()))
+
+def with_trainer(task, monkeypatch: pytest.MonkeyPatch, precision: str = "32-true"):
+    monkeypatch.setattr(type(task), "trainer", property(lambda self: FakeTrainer(precision)))
     return task
 
 
@@ -47,6 +50,11 @@ class TestPretraining:
         found = rates(made["optimizer"], made["lr_scheduler"]["scheduler"], 20)
         assert [max(column) for column in zip(*found)] == pytest.approx([1e-2, 1e-2, 2e-2, 2e-2])
         assert found[0][0] > 0 and found[-1] == pytest.approx([1e-5] * 4)
+
+    @pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", True), ("16-mixed", False)])
+    def test_the_step_is_fused_where_gradients_have_no_scale(self, pair, monkeypatch, precision, fused) -> None:
+        task = with_trainer(PretrainTask(pair, PretrainOptim(warmup_epochs=1)), monkeypatch, precision)
+        assert task.configure_optimizers()["optimizer"].defaults["fused"] is fused
 
     def test_published_rates_are_a_step_late(self, pair) -> None:
         optimizer = torch.optim.AdamW(pair.model_video.student_parameters(), lr=1e-2)

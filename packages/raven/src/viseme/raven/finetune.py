@@ -22,7 +22,7 @@ from viseme.raven.data import Batch
 from viseme.raven.groups import parameter_groups
 from viseme.raven.models.recogniser import Recogniser
 from viseme.raven.objective import RecognitionObjective
-from viseme.raven.task import run_steps, scheduler
+from viseme.raven.task import fused_steps, run_steps, scheduler
 
 __all__ = ["FinetuneOptim", "FinetuneTask"]
 
@@ -36,6 +36,8 @@ class FinetuneOptim:
         warmup_epochs: fractions allowed.
         betas, weight_decay: of AdamW; plain Adam where the decay is 0.
         ctc_weight, label_smoothing, normalize: see `RecognitionObjective`.
+        unit_start: start with residual streams of unit scale (see `Encoder.start_at_unit_scale`): small models learn
+            sooner; published training does without.
         published_defects: schedule the first group (the front-end) only, one step late, as the published code did.
     """
 
@@ -50,6 +52,7 @@ class FinetuneOptim:
     ctc_weight: float = 0.1
     label_smoothing: float = 0.1
     normalize: str = "batch"
+    unit_start: bool = False
     published_defects: bool = False
 
     @property
@@ -121,7 +124,12 @@ class FinetuneTask(lightning.LightningModule):
         )
         groups = [{"params": group.parameters, "lr": group.lr, "name": group.name} for group in made]
         kind = torch.optim.AdamW if options.weight_decay else torch.optim.Adam
-        optimizer = kind(groups, betas=(options.betas[0], options.betas[1]), weight_decay=options.weight_decay)
+        optimizer = kind(
+            groups,
+            betas=(options.betas[0], options.betas[1]),
+            weight_decay=options.weight_decay,
+            fused=fused_steps(self),
+        )
         total, per_epoch = run_steps(self)
         warmup = options.warmup_epochs * per_epoch
         rates = scheduler(optimizer, options.min_lr, warmup, total, late=options.published_defects)

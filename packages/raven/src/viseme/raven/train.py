@@ -73,7 +73,10 @@ def pretrain(cfg: DictConfig) -> TrainReport:
     config = pretrain_config(cfg, 0 if tokenizer is None else tokenizer.size)
     model = Pretrainer(config)
     masking = Masking(data.mask_prob_video, data.mask_prob_audio, data.mask_length, data.mask_equal_counts)
-    task = PretrainTask(model, typed(PretrainOptim, cfg.optim), masking)
+    optim = typed(PretrainOptim, cfg.optim)
+    if optim.unit_start:
+        model.start_at_unit_scale()
+    task = PretrainTask(model, optim, masking)
     # A cosine near 0 at the start says nothing of the start's level: what counts is that targets keep their spread.
     callbacks = [
         CollapseAlarm(**{str(name): value for name, value in cfg.collapse.items()}),
@@ -158,9 +161,12 @@ def train(cfg: DictConfig) -> TrainReport:
     seed_everything(cfg.trainer.seed)
     tokenizer, clips, validation = _labelled_lists(data, run, allow_overlap=cfg.allow_overlap)
     model = Recogniser(recogniser_config(cfg, data, tokenizer))
+    optim = typed(FinetuneOptim, cfg.optim)
+    if optim.unit_start:
+        model.start_at_unit_scale()
     if cfg.pretrained_model_path:
         initialise_encoder(model, cfg.pretrained_model_path, reinit_blocks=cfg.reinit_blocks)
-    task = FinetuneTask(model, tokenizer, typed(FinetuneOptim, cfg.optim))
+    task = FinetuneTask(model, tokenizer, optim)
     trainer = build_trainer(cfg.trainer, run)
     ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     fit(

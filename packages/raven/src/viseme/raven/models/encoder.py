@@ -160,6 +160,13 @@ class Encoder(nn.Module):
         self.recompute = False
         """Keep only the blocks' inputs for the backward pass."""
 
+    @torch.no_grad()
+    def start_at_unit_scale(self) -> None:
+        """Divide the projection by the root of D, which its output is multiplied by, so that the residual stream starts
+        at unit scale and the blocks are heard from the beginning."""
+        for parameter in self.embed[0].parameters():
+            parameter.div_(self.config.dim**0.5)
+
     def layers(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """The output (B, T, D) of every block, before the final norm.
 

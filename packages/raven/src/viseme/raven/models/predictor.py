@@ -61,6 +61,12 @@ class Predictor(nn.Module):
         self.after_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.last_linear = nn.Linear(width, target_dim)
 
+    @torch.no_grad()
+    def start_at_unit_scale(self) -> None:
+        """As `Encoder.start_at_unit_scale`; the mask embedding is small as it is."""
+        for parameter in self.embed.linear.parameters():
+            parameter.div_(self.embed.linear.out_features**0.5)
+
     def forward(self, x_BTD: Tensor, masked_BT: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """(B, T, D) -> (B, T, target's D). `mask` (B, 1, T) is True on valid frames."""
         x_BTP, table_1RP = self.positions(self.embed(x_BTD, masked_BT))

@@ -167,6 +167,12 @@ class Student(nn.Module):
             elif isinstance(getattr(module, "dropout", None), float):  # of attention weights
                 module.dropout = 0.0
 
+    def start_at_unit_scale(self) -> None:
+        """Of all residual streams, the teacher's too; see `Encoder.start_at_unit_scale`."""
+        for part in (self.backbone.encoder, self.target_backbone, self.predictor_within, self.predictor_cross):
+            if part is not None:
+                part.start_at_unit_scale()
+
     def teacher_parameters(self) -> list[Tensor]:
         return list(self.target_backbone.parameters())
 
@@ -242,6 +248,11 @@ class Pretrainer(nn.Module):
             audio=features_audio,
             mask=mask,
         )
+
+    def start_at_unit_scale(self) -> None:
+        """As `Student.start_at_unit_scale`, for both; before any training."""
+        self.model_video.start_at_unit_scale()
+        self.model_audio.start_at_unit_scale()
 
     def update_teachers(self, video_momentum: float, audio_momentum: float | None = None) -> None:
         """One EMA update of both teachers."""

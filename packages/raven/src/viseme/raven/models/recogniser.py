@@ -12,6 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from viseme.core.errors import ConfigError
@@ -129,6 +130,12 @@ class Recogniser(nn.Module):
         self.config = config
         self.encoder = Encoder(config.encoder)
         self.ctc, self.decoder = build_heads(config)
+
+    @torch.no_grad()
+    def start_at_unit_scale(self) -> None:
+        """As `Encoder.start_at_unit_scale`, and the decoder's word embedding likewise; before any training."""
+        self.encoder.start_at_unit_scale()
+        self.decoder.embed[0].weight.div_(self.config.decoder_dim**0.5)
 
     def encode(self, x: Tensor, lengths_B: Tensor | None = None) -> Encoded:
         """As `Encoder.encode`."""
