@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from viseme.core.layers.attention import MultiHeadAttention
 from viseme.core.layers.feed_forward import FeedForward
+from viseme.core.layers.lean import norm_act
 from viseme.core.layers.linear import linear
 from viseme.core.layers.masks import chunk_mask
 from viseme.core.layers.positions import AbsolutePositions, RelativePositions, ReversedPositions
@@ -25,6 +26,7 @@ __all__ = ["AttentionKind", "ConformerBlock", "ConformerEncoder", "ConvolutionMo
 AttentionKind = Literal["relative", "legacy_relative", "absolute"]
 
 NORM_EPS = 1e-12
+SILU = nn.SiLU()
 
 
 class ConvolutionModule(nn.Module):
@@ -60,7 +62,7 @@ class ConvolutionModule(nn.Module):
 
     def filter(self, x_BDT: Tensor) -> Tensor:
         """From there on; a causal one takes `past` frames more than it gives. (B, T, D)."""
-        x_BDT = functional.silu(self.norm(self.depthwise_conv(x_BDT)))
+        x_BDT = norm_act(self.norm, SILU, self.depthwise_conv(x_BDT))
         return linear(x_BDT.transpose(1, 2), self.pointwise_cov2.weight.squeeze(-1), self.pointwise_cov2.bias)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from viseme.core.layers.layout import picture_layout
+from viseme.core.layers.lean import norm_act, norm_act_pool
 from viseme.core.layers.resnet import WIDTHS, Activation, ResNetTrunk, activation
 
 __all__ = ["SAMPLES_PER_FRAME", "AudioFrontend", "VisualFrontend", "VisualStem"]
@@ -31,8 +32,7 @@ class VisualStem(nn.Sequential):
         """(B, 1, T, H, W) -> (B, C, T, H / 4, W / 4)."""
         norm = self[1]
         if norm.training or torch.is_grad_enabled() or x_B1THW.device.type != "cpu" or torch.compiler.is_compiling():
-            out: Tensor = super().forward(x_B1THW)
-            return out
+            return norm_act_pool(norm, self[2], self[3], self[0](x_B1THW))
         convolution, act = self[0], self[2]
         assert isinstance(convolution, nn.Conv3d)
         batch, frames, reach = x_B1THW.shape[0], x_B1THW.shape[2], convolution.kernel_size[0] // 2
@@ -99,7 +99,7 @@ class _AudioTrunk(ResNetTrunk):
         self.relu = activation(activation_name, widths[0])
 
     def forward(self, x_B1S: Tensor) -> Tensor:
-        return self.stages(self.relu(self.bn1(self.conv1(x_B1S))))
+        return self.stages(norm_act(self.bn1, self.relu, self.conv1(x_B1S)))
 
 
 class AudioFrontend(nn.Module):

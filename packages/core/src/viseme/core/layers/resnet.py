@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from viseme.core.layers.lean import norm_act, norm_act_conv
 from viseme.core.layers.recompute import recomputed
 
 __all__ = ["Activation", "BasicBlock", "ResNetTrunk", "activation"]
@@ -68,8 +69,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(y)) + shortcut)
+        y = norm_act_conv(self.bn1, self.relu1, self.conv2, self.conv1(x))
+        return norm_act(self.bn2, self.relu2, y, shortcut)
 
 
 class ResNetTrunk(nn.Module):
