@@ -10,10 +10,12 @@ import math
 from types import MethodType
 
 import torch
+from tools.bench.published_recogniser import residual
 from torch import Tensor, nn
 
-from viseme.core.layers.frontends import VisualFrontend
+from viseme.core.layers.frontends import AudioFrontend, VisualFrontend
 from viseme.core.layers.relative_attention import RelativeAttention
+from viseme.core.layers.resnet import BasicBlock
 from viseme.raven.models.block import EncoderBlock
 
 __all__ = ["plain"]
@@ -32,6 +34,10 @@ def plain(model: nn.Module) -> None:
                 setattr(module, name, Swish())
         if isinstance(module, VisualFrontend):
             module.forward = MethodType(_frontend, module)  # type: ignore[method-assign]
+        elif isinstance(module, AudioFrontend):
+            module.trunk.forward = MethodType(_audio_trunk, module.trunk)  # type: ignore[method-assign]
+        elif isinstance(module, BasicBlock):
+            module.forward = MethodType(residual, module)  # type: ignore[method-assign]
         elif isinstance(module, RelativeAttention):
             module.forward = MethodType(_attention, module)  # type: ignore[method-assign]
         elif isinstance(module, EncoderBlock):
@@ -44,6 +50,10 @@ def _frontend(self: VisualFrontend, x_BT1HW: Tensor) -> Tensor:
     x_NCHW = self.trunk(x_BCTHW.transpose(1, 2).contiguous().flatten(0, 1))
     pooled = nn.functional.adaptive_avg_pool2d(x_NCHW, 1)
     return pooled.view(batch, frames, self.features)
+
+
+def _audio_trunk(self: nn.Module, x_B1S: Tensor) -> Tensor:
+    return self.stages(self.relu(self.bn1(self.conv1(x_B1S))))
 
 
 def _attention(self: RelativeAttention, x_BTD: Tensor, table_1RD: Tensor, mask: Tensor | None = None) -> Tensor:

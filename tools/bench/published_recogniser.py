@@ -17,7 +17,7 @@ from viseme.core.layers.conformer import ConformerBlock
 from viseme.core.layers.relative_attention import RelativeAttention
 from viseme.core.layers.resnet import BasicBlock
 
-__all__ = ["encode", "plain_products", "training_loss"]
+__all__ = ["encode", "plain_products", "residual", "training_loss"]
 
 
 def plain_products() -> None:
@@ -33,7 +33,7 @@ def encode(model: AVSRModel, video: Tensor, mask: Tensor | None = None) -> Tenso
     x = x.transpose(1, 2).flatten(0, 1).contiguous()
     for number in range(1, 5):
         for block in getattr(frontend.trunk, f"layer{number}"):
-            x = _residual(block, x)
+            x = residual(block, x)
     x = model.proj_encoder(x.mean(dim=(2, 3)).view(batch, frames, -1))
     x, table = encoder.positions(x)
     for block in encoder.encoders:
@@ -41,7 +41,8 @@ def encode(model: AVSRModel, video: Tensor, mask: Tensor | None = None) -> Tenso
     return encoder.after_norm(x)
 
 
-def _residual(block: BasicBlock, x: Tensor) -> Tensor:
+def residual(block: BasicBlock, x: Tensor) -> Tensor:
+    """A residual block, one module after another."""
     shortcut = x if block.downsample is None else block.downsample(x)
     y = block.relu1(block.bn1(block.conv1(x)))
     return block.relu2(block.bn2(block.conv2(y)) + shortcut)
