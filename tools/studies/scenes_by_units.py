@@ -1,5 +1,5 @@
 """What a captioner of the embedded scenes says, read from its speech units alone, where no recogniser understands its
-voice: the sentence of the test list whose units, in a voice of the training list, are nearest by edit distance.
+voice: the sentence of the test list whose units, in the voice of the training list, are nearest by edit distance.
 
 python -m tools.studies.scenes_by_units CAPTIONER UNITS SCENES [--pictures 120]
 """
@@ -35,23 +35,18 @@ def main() -> None:
     test = Manifest.read(f"{args.scenes}/manifest.csv").filter(split="test")
     rows = list(test)[: args.pictures]
     known = {
-        (text, voice): deduplicate(units(speak(text, voice).samples))
-        for text in sorted({row.text for row in test})
-        for voice in VOICES["train"]
+        text: deduplicate(units(speak(text, VOICES["train"]).samples)) for text in sorted({row.text for row in test})
     }
     said = []
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH]
         pictures = [read_image(test.file(row)) for row in some]
         said += captioner.describe_batch(pictures, [row.id for row in some], sound=False)
-    found = [min(known, key=lambda one: unit_error_rate(result.units, known[one]))[0] for result in said]
+    found = [min(known, key=lambda one: unit_error_rate(result.units, known[one])) for result in said]
     truth, half = [row.text for row in rows], len(rows) // 2
     for name, other in (("model", 0), ("chance (of another picture)", half)):
         spoken = said[other:] + said[:other]
-        rates = [
-            min(unit_error_rate(one.units, known[text, voice]) for voice in VOICES["train"])
-            for one, text in zip(spoken, truth)
-        ]
+        rates = [unit_error_rate(one.units, known[text]) for one, text in zip(spoken, truth)]
         print(name, _scores(found[other:] + found[:other], truth), f"UER {np.mean(rates):.3f}")
 
 

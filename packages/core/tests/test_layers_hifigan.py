@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from copy import deepcopy
 
 import pytest
 import torch
@@ -58,6 +59,17 @@ def test_laid_out_for_inference() -> None:
     trained.square().sum().backward()
     torch.testing.assert_close(trained.detach(), wave, rtol=1e-4, atol=1e-5)
     assert plain.conv_post.weight.grad is not None
+    copy = deepcopy(plain)
+    copy.load_state_dict({key: value * 1.1 for key, value in before.items()})
+    fresh = HiFiGANGenerator(SMALL)
+    fresh.load_state_dict(copy.state_dict())
+    with torch.inference_mode():  # what was laid out before is not used for other weights
+        torch.testing.assert_close(copy(x), fresh(x), rtol=1e-4, atol=1e-5)
+        for frames in (1, 400):
+            x = torch.randn(1, 8, frames)
+            torch.testing.assert_close(copy(x), fresh(x), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(copy.double()(x.double()), fresh.double()(x.double()))
+            copy.float(), fresh.float()
     with pytest.raises(ConfigError, match="plain"):
         HiFiGANGenerator(SMALL, normalised=True).lay_out()
 

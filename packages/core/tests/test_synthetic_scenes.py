@@ -13,7 +13,8 @@ from viseme.core.errors import ConfigError, DataError
 pytest.importorskip("espeakng_loader", reason="scenes are spoken by espeak-ng (viseme-core[synthetic])")
 
 from viseme.core.metrics.recogniser import load_recogniser
-from viseme.core.synthetic.scenes import COLOURS, VOICES, Scene, draw_scene, make_scenes, render_scene, speak
+from viseme.core.synthetic.scenes import COLOURS, RATE, VOICES, Scene, draw_scene, make_scenes, render_scene, speak
+from viseme.core.types import Audio
 
 
 def test_seeds_give_bytes_and_corpora_can_grow(tmp_path: Path) -> None:
@@ -41,6 +42,19 @@ def test_splits_share_nothing(tmp_path: Path) -> None:
         assert sum(map(len, seen)) == len(set().union(*seen))
     assert all(row.extra["synthetic"] for row in rows)
     assert {split: len(part) for split, part in parts.items()} == {"train": 34, "val": 2, "test": 4}
+
+
+def test_a_caption_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures share the recording, and a later run finds it again."""
+    module = "viseme.core.synthetic.scenes"
+    monkeypatch.setattr(f"{module}.draw_scene", lambda split, rng: Scene(("red", "ball"), "above", ("blue", split)))
+    monkeypatch.setattr(f"{module}._draw", lambda *_: None)
+    monkeypatch.setattr(f"{module}.speak", lambda caption, voice: Audio(np.zeros(RATE, np.float32), RATE))
+    assert make_scenes(tmp_path, 20, size_px=32).hours == pytest.approx(3 / 3600)
+    monkeypatch.setattr(f"{module}.speak", None)
+    again = make_scenes(tmp_path, 25, size_px=32)
+    assert again.made == 5 and len(list(tmp_path.rglob("*.wav"))) == 3 and len(list(tmp_path.rglob("*.png"))) == 25
+    assert {row.audio for row in Manifest.read(tmp_path / "manifest.csv").filter(split="train")} == {"train/00000.wav"}
 
 
 def test_a_recogniser_hears_what_is_said(tmp_path: Path) -> None:

@@ -149,16 +149,6 @@ def test_lists(scenes: Path) -> None:
         CaptionDataset(rows, units_of(rows, config), pixels_for("pixels", 32), UnitTokens(3))
 
 
-def test_one_speaker(scenes: Path) -> None:
-    """Of the training list alone: the other lists keep their voices."""
-    both, one = (DataConfig(root_dir=str(scenes), speaker=name) for name in (None, "en-us+m3"))
-    assert {row.speaker for row in read_list(both, "train")} == {"en-us+m3", "en-us+linda"}
-    assert {row.speaker for row in read_list(one, "train")} == {"en-us+m3"}
-    assert len(read_list(one, "test")) == len(read_list(both, "test"))
-    with pytest.raises(DataError, match="no recordings of this speaker"):
-        read_list(DataConfig(root_dir=str(scenes), speaker="nobody"), "train")
-
-
 def test_a_missing_picture_is_stood_in_for(scenes: Path, tmp_path: Path) -> None:
     config = DataConfig(root_dir=str(scenes))
     rows = read_list(config, "train")

@@ -40,6 +40,7 @@ __all__ = [
     "pixels_for",
     "prepare_list",
     "read_list",
+    "recordings",
     "read_units",
     "typed",
     "write_units",
@@ -60,7 +61,6 @@ class DataConfig:
         train_file, val_file, test_file: manifests below `root_dir` (or paths).
         train_split, val_split, test_split: which rows of them; of `published`, which list.
         test_data: of `published`: `coco` or `flickr`.
-        speaker: of the training list, this speaker's recordings alone: a voice is one speaker's.
         units_file: units by clip (`id|u1 u2 ...`) below `root_dir`; null takes each row's own unit file.
         batch_size: captions of a batch.
         num_workers: processes that read.
@@ -77,7 +77,6 @@ class DataConfig:
     val_split: str = "val"
     test_split: str = "test"
     test_data: str = "coco"
-    speaker: str | None = None
     units_file: str | None = "units.txt"
     batch_size: int = 16
     num_workers: int = 5
@@ -116,14 +115,7 @@ def read_list(config: DataConfig, part: str) -> Manifest:
     if not name:
         raise ConfigError(f"no list to {part} on", expected=f"data.{part}_file")
     manifest = Manifest.read(below(config.root_dir, name))
-    manifest = manifest.filter(split=split) if split else manifest
-    if part != "train" or config.speaker is None:
-        return manifest
-    own = manifest.filter(lambda row: row.speaker == config.speaker)
-    if not len(own):
-        known = " | ".join(sorted({row.speaker for row in manifest}))
-        raise DataError("no recordings of this speaker", expected=known, got=config.speaker)
-    return own
+    return manifest.filter(split=split) if split else manifest
 
 
 def prepare_list(source: str | Path, out: str | Path, dataset: str, *, language: str = "fr") -> Manifest:
@@ -147,6 +139,14 @@ def prepare_list(source: str | Path, out: str | Path, dataset: str, *, language:
 def below(root: str, name: str) -> Path:
     """A file as it is named, or below a folder."""
     return Path(name) if Path(name).is_file() else Path(root) / name
+
+
+def recordings(manifest: Manifest) -> list[ManifestRow]:
+    """Each recording once, by its first row: several pictures may share one."""
+    first: dict[Path, ManifestRow] = {}
+    for row in manifest:
+        first.setdefault(manifest.audio_file(row), row)
+    return list(first.values())
 
 
 # ---------------------------------------------------------------------------------------------------------- units
@@ -405,7 +405,7 @@ class SegmentDataset(Dataset):
         self.segment_units, self.hop, self.seed = segment_units, hop, seed
         self.clips: list[tuple[Tensor, Tensor]] = []
         skipped: list[str] = []
-        for row in manifest:
+        for row in recordings(manifest):
             try:
                 sequence = torch.as_tensor(np.asarray(units(row)), dtype=torch.long)
                 samples = read_audio(manifest.audio_file(row), rate=RATE).samples

@@ -31,6 +31,7 @@ from viseme.im2speech.data import (
     fixed_batches,
     pixels_for,
     read_list,
+    recordings,
     typed,
     units_of,
 )
@@ -251,10 +252,11 @@ def train_units(cfg: DictConfig) -> TrainReport:
     run = Path(cfg.exp_dir) / cfg.exp_name
     features = make_features(options)
     manifest = read_list(data, "train")
+    heard = recordings(manifest)
     unreadable: dict[str, str] = {}
 
     def frames() -> Iterable[np.ndarray]:
-        for row in track({manifest.audio_file(row): row for row in manifest}.values(), "features"):
+        for row in track(heard, "features"):
             try:
                 samples = torch.from_numpy(read_audio(manifest.audio_file(row), rate=RATE).samples)
             except VisemeError as error:
@@ -272,11 +274,11 @@ def train_units(cfg: DictConfig) -> TrainReport:
         starts=options.starts,
         seed=options.seed,
     )
-    card = f"# {cfg.exp_name}\n\n{len(centres)} units of {options.features}, from {len(manifest)} recordings "
+    card = f"# {cfg.exp_name}\n\n{len(centres)} units of {options.features}, from {len(heard)} recordings "
     card += f"({len(unreadable)} unreadable).\n"
     extractor = UnitExtractor(features, torch.from_numpy(centres))
     directory = extractor.save(run / "model", card=card)
-    return TrainReport(directory, run, 1, 0, len(manifest) - len(unreadable), centres.size)
+    return TrainReport(directory, run, 1, 0, len(heard) - len(unreadable), centres.size)
 
 
 def make_features(options: UnitsConfig) -> FrameFeatures:

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 from viseme.core.errors import CheckpointError, ConfigError
+from viseme.core.layers.hifigan_packed import PackedGenerator
 
 __all__ = [
     "DurationPredictor",
@@ -34,6 +35,7 @@ __all__ = [
 
 _SLOPE = 0.1
 _LAST_SLOPE = 0.01  # before the last convolution: the framework's default, as published
+_PACKED = ("cpu", torch.float32)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ class HiFiGANGenerator(nn.Module):
             for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes):
                 self.resblocks.append(ResidualBlock(channels, size, dilations))
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3)
-        self.normalised, self._flat = normalised, False
+        self.normalised, self._laid_out = normalised, False
+        self._packed: PackedGenerator | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
         self._init_convolutions()
         if normalised:
             for conv in self._convolutions():
@@ -126,26 +130,36 @@ class HiFiGANGenerator(nn.Module):
                     nn.init.normal_(conv.weight, 0.0, 0.01)
 
     def lay_out(self) -> None:
-        """Order the weights in memory for inference on a CPU, which makes it a quarter faster; values stay as they are.
-
-        Convolutions over time are then computed as those over pictures of height 1, channels last. Training goes the
-        ordinary way (see `layout.picture_layout`).
+        """From now on compute without gradients on a CPU by `PackedGenerator`: a quarter less time, same values up to
+        rounding. It copies the weights at the next use, and again after they are loaded, moved or trained.
 
         Raises:
             ConfigError: weights are normalised: they exist only for the moment.
         """
         if self.normalised:
             raise ConfigError("weights can be laid out only where they are plain")
-        with torch.inference_mode(False):  # inside it, weights would be made that cannot be trained any more
-            for conv in self._convolutions():
-                laid = conv.weight.detach()[:, :, None].contiguous(memory_format=torch.channels_last)
-                conv.weight.data = laid[:, :, 0]
-        self._flat = True
+        self._laid_out = PackedGenerator.able()
+
+    def _forget(self) -> None:
+        self._packed = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._forget()
+        return super()._apply(fn, recurse)
+
+    def train(self, mode: bool = True) -> Any:
+        self._forget()
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # which could not be copied
 
     def frames_to_logits(self, x_BCT: Tensor) -> Tensor:
         """Samples before the last tanh: (B, 1, T * hop)."""
-        if self._flat and not torch.is_grad_enabled() and x_BCT.device.type == "cpu":
-            return self._flat_logits(x_BCT)
+        able = self._laid_out and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if able and (x_BCT.device.type, x_BCT.dtype) == _PACKED:
+            self._packed = self._packed or PackedGenerator(self, _SLOPE, _LAST_SLOPE)
+            return self._packed.logits(x_BCT)
         x_BCT = self.conv_pre(x_BCT)
         kernels = len(self.geometry.resblock_kernel_sizes)
         for stage, up in enumerate(self.ups):
@@ -157,32 +171,8 @@ class HiFiGANGenerator(nn.Module):
             x_BCT = total_BCT / kernels
         return self.conv_post(F.leaky_relu(x_BCT, _LAST_SLOPE))
 
-    def _flat_logits(self, x_BCT: Tensor) -> Tensor:
-        """`frames_to_logits` on (B, C, 1, T)."""
-        x = _flat(self.conv_pre, x_BCT[:, :, None].contiguous(memory_format=torch.channels_last))
-        kernels = len(self.geometry.resblock_kernel_sizes)
-        for stage, up in enumerate(self.ups):
-            x = _flat(up, F.leaky_relu_(x, _SLOPE))
-            total = torch.zeros_like(x)
-            blocks: Any = self.resblocks[stage * kernels : (stage + 1) * kernels]
-            for block in blocks:
-                y = x
-                for conv1, conv2 in zip(block.convs1, block.convs2):
-                    y = _flat(conv2, F.leaky_relu_(_flat(conv1, F.leaky_relu(y, _SLOPE)), _SLOPE)).add_(y)
-                total += y
-            x = total.div_(kernels)
-        return _flat(self.conv_post, F.leaky_relu_(x, _LAST_SLOPE))[:, :, 0]
-
     def forward(self, x_BCT: Tensor) -> Tensor:
         return torch.tanh(self.frames_to_logits(x_BCT))
-
-
-def _flat(conv: Any, x_BC1T: Tensor) -> Tensor:
-    """A convolution over time, of pictures of height 1."""
-    weight, padding = conv.weight[:, :, None], (0, conv.padding[0])
-    if isinstance(conv, nn.ConvTranspose1d):
-        return F.conv_transpose2d(x_BC1T, weight, conv.bias, (1, conv.stride[0]), padding)
-    return F.conv2d(x_BC1T, weight, conv.bias, 1, padding, (1, conv.dilation[0]))
 
 
 def merge_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,8 +4,8 @@
 
 The larger object is named first, so that each picture has one right caption. Splits share neither a caption nor a
 voice: an unseen picture asks for a combination that was never heard. In `OUT/{train,val,test}/NNNNN.png`, with one
-recording for each caption and voice (`.wav`, named after the first picture that it belongs to), a manifest, and the
-sentences' grammar in `scenes.gram` (JSGF) for recognisers that take one.
+recording for each caption (`.wav`, named after the first picture that it belongs to), a manifest, and the sentences'
+grammar in `scenes.gram` (JSGF) for recognisers that take one.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ COLOURS = {
     "purple": (130, 60, 160),
 }
 PLACES = ("above", "below", "left of", "right of")
-VOICES = {"train": ("en-us+m3", "en-us+linda"), "val": ("en-us+m7",), "test": ("en-us+Annie",)}
-"""espeak-ng's voices by split; of those whose samples are the same every time (some variants are not)."""
+VOICES = {"train": "en-us+m3", "val": "en-us+m7", "test": "en-us+Annie"}
+"""espeak-ng's voice of each split; of those whose samples are the same every time (some variants are not)."""
 
 RATE = 16000
-_VERSION = 1  # of the generator: a corpus made by another is not continued
+_VERSION = 2  # of the generator: a corpus made by another is not continued
 _SETTINGS = "scenes.json"
 _GRAMMAR = "scenes.gram"
 _ROUND = ("train",) * 8 + ("test",) + ("train",) * 8 + ("val",) + ("train",) + ("test",)
@@ -207,7 +207,7 @@ def make_scenes(
     write_text_atomic(root / _SETTINGS, settings + "\n")
     write_text_atomic(root / _GRAMMAR, grammar())
     rows, made = [], 0
-    spoken: dict[tuple[str, str], str] = {}
+    spoken: dict[str, str] = {}
     for number in range(clips):
         row, new = _make(root, seed, size_px, number, spoken)
         rows.append(row)
@@ -225,33 +225,30 @@ def make_scenes(
     )
 
 
-def _make(
-    root: Path, seed: int, size_px: int, number: int, spoken: dict[tuple[str, str], str]
-) -> tuple[ManifestRow, bool]:
-    """Picture `number`; `spoken` names the recording of each (caption, voice) so far, which others share."""
+def _make(root: Path, seed: int, size_px: int, number: int, spoken: dict[str, str]) -> tuple[ManifestRow, bool]:
+    """Picture `number`; `spoken` names the recording of each caption so far, which its other pictures share."""
     split = _ROUND[number % len(_ROUND)]
     rng = np.random.default_rng((seed, number))
     scene = draw_scene(split, rng)
-    voice = str(rng.choice(VOICES[split]))
     name = f"{split}/{number:05d}"
     picture = root / f"{name}.png"
-    recording = root / spoken.setdefault((scene.caption, voice), f"{name}.wav")
+    recording = root / spoken.setdefault(scene.caption, f"{name}.wav")
     made = not (picture.exists() and recording.exists())
     if made:
         if not recording.exists():
-            write_audio(recording, speak(scene.caption, voice))
+            write_audio(recording, speak(scene.caption, VOICES[split]))
         done, png = cv2.imencode(".png", render_scene(scene, rng, size_px)[..., ::-1])
         assert done
         write_bytes_atomic(picture, png.tobytes())
     row = ManifestRow(
         id=name,
         path=f"{name}.png",
-        audio=spoken[scene.caption, voice],
+        audio=spoken[scene.caption],
         frames=0,
         samples=len(read_audio(recording, rate=RATE).samples),
         rate=RATE,
         text=scene.caption,
-        speaker=voice,
+        speaker=VOICES[split],
         language="en",
         split=split,
         dataset="viseme-scenes",
