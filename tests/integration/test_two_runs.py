@@ -36,7 +36,8 @@ class Slow(LightningModule):
         self.line = torch.nn.Linear(1, 1)
 
     def training_step(self, batch, batch_idx):
-        time.sleep(self.pause_s)
+        if self.global_step == 4:
+            time.sleep(self.pause_s)
         return self.line(batch).square().mean()
 
     def configure_optimizers(self):
@@ -111,7 +112,7 @@ def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
     program.write_text(TRAINING)
     run = tmp_path / "run"
     command = [sys.executable, "-W", "ignore", program, run]
-    with running([*command, 0.3], (run / "last.ckpt").is_file) as first:
+    with running([*command, 120], (run / "last.ckpt").is_file) as first:
         second = subprocess.run([*map(str, command), "0"], capture_output=True, text=True, check=False)
         assert second.returncode == 1 and "another run is training into this folder" in second.stderr
         assert f"process {first.pid}" in second.stderr

@@ -17,7 +17,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from typing import Any
 
 from tools.bench.__main__ import machine, peak_mb
 from tools.bench.registry import append_rows
+
+from viseme.core.files import scratch_folder
 
 __all__ = ["CURVES", "Curve", "exponent"]
 
@@ -80,7 +81,7 @@ def decoding(seconds: int) -> Callable[[], object]:
 
     from viseme.core.media import VideoWriter, stream_frames
 
-    path = Path(tempfile.mkdtemp()) / "clip.mp4"
+    path = scratch_folder("bench") / "clip.mp4"
     noise = np.random.default_rng(0).integers(256, size=(FPS, 96, 128, 3), dtype=np.uint8)
     with VideoWriter(path, FPS, (128, 96), crf=30, preset="ultrafast") as writer:
         for number in range(seconds * FPS):
@@ -172,7 +173,7 @@ def search_steps(steps: int) -> Callable[[], object]:
 def manifest_reading(clips: int) -> Callable[[], object]:
     from viseme.core.data import Manifest
 
-    path = Path(tempfile.mkdtemp()) / "manifest.csv"
+    path = scratch_folder("bench") / "manifest.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "path", "frames", "fps", "text", "speaker", "split"])

@@ -22,6 +22,7 @@ from tools.bench.registry import Work, case
 from transformers import HubertConfig, HubertModel
 
 from viseme.core.data import Manifest, ManifestRow
+from viseme.core.files import scratch_folder
 from viseme.core.layers.hifigan import HiFiGANConfig, UnitVocoder, UnitVocoderConfig
 from viseme.core.layers.linear import Linear
 from viseme.core.media import write_audio
@@ -169,7 +170,7 @@ def _() -> Work:
 def _() -> Work:
     """Seconds per item are seconds of work for a second of sound: their inverse is hours of sound an hour."""
     extractor = UnitExtractor(HubertFeatures(hubert(6), 6), torch.randn(200, 768))
-    root = Path(tempfile.mkdtemp(prefix="viseme-bench-"))
+    root = scratch_folder("bench")
     for number in range(JOB):
         write_audio(root / f"{number}.wav", Audio(noise(LENGTH_S, number), 16000))
     rows = [ManifestRow(id=str(number), path=f"{number}.wav", audio=f"{number}.wav") for number in range(JOB)]

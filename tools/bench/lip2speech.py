@@ -6,8 +6,6 @@ Quality of Griffin-Lim is the spectral convergence reached (smaller is better): 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from viseme.core.cli.config import compose
 from viseme.core.data import Manifest, ManifestRow
+from viseme.core.files import scratch_folder
 from viseme.core.media import write_audio, write_video
 from viseme.core.signal import MULTITASK_MEL, VCA_LRS_MEL, GriffinLim, peak_normalise, spectral_convergence
 from viseme.core.types import Audio, Video
@@ -240,7 +239,7 @@ def _() -> Work:
 def evaluation(system: str, clips: int, *, bf16: bool) -> Work:
     """`lip2speech evaluate` of a base model with the published two passes: speech, the real speech's way back, and
     STOI, ESTOI and PESQ of three kinds of speech of every clip."""
-    folder = Path(tempfile.mkdtemp())
+    folder = scratch_folder("bench")
     rows, frames = [], 25 * SECONDS
     drawn = np.random.default_rng(0)
     for number in range(clips):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -22,6 +21,7 @@ from tools.bench.registry import Work, case
 
 from viseme.core.data import ClipDataset, Manifest, ManifestRow, pack
 from viseme.core.faces import FaceMesh, FaceTracker, MouthCropper, YuNet, choose_track
+from viseme.core.files import scratch_folder
 from viseme.core.media import (
     VideoWriter,
     read_audio,
@@ -39,7 +39,7 @@ BESIDE = Path(__file__).parents[3] / "shared" / "data" / "real" / "talking_woman
 
 
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="viseme-bench-"))
+    return scratch_folder("bench")
 
 
 def recording() -> Path:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +24,12 @@ pytest.importorskip("gradio", reason="the app needs Gradio (viseme-core[demo]); 
 
 PAGE = '''
 """Lengths of recordings."""
+import time
 import numpy as np
 from viseme.core.demo import Page
 from viseme.core.media import read_audio, write_audio
 
-RUNNING, MOST = 0, 0
+RUNNING, MOST, PAUSE_S = 0, 0, 0.0
 
 def page(site):
     if not site.models:
@@ -35,6 +40,7 @@ def page(site):
         RUNNING += 1; MOST = max(MOST, RUNNING)
         try:
             sound = read_audio(site.checked(path, what="a sound"))
+            time.sleep(PAUSE_S)
             out = site.new_file(".wav")
             write_audio(out, sound)
             return f"{len(sound.samples) / sound.rate:.1f} s", str(out), MOST
@@ -120,6 +126,61 @@ def test_nothing_is_left_behind(made_up: Path, tmp_path: Path, monkeypatch: pyte
     stop()
     assert not [path for path in temporary.rglob("*") if path.is_file()]
     assert not list(temporary.glob("viseme*"))
+
+
+def test_a_crowd_is_served_in_turn_or_turned_away(made_up: Path, tmp_path: Path) -> None:
+    """Ten visitors at once where three may wait: nobody is forgotten, one request runs at a time, and the app still
+    answers afterwards; an upload over the limit is refused while it comes in."""
+    from gradio_client import Client, handle_file
+
+    found: list[str] = []
+    stop = serve(find_models([made_up]), limits=Limits(megabytes=1, waiting=3), ready=found.append, wait=False)
+    try:
+        import viseme.made_up.demo as page
+
+        client = Client(found[0], verbose=False)
+        sound = handle_file(str(write_sound(tmp_path / "a.wav", sound=sweep(16000, 1.0), rate=16000)))
+
+        def ask(number: int) -> str:
+            try:
+                return client.predict(sound, api_name="/made_up_measure")[0]
+            except Exception as error:  # the client has no class of its own for it
+                return str(error)
+
+        page.PAUSE_S = 0.4
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(ask, range(10)))
+        served, turned_away = answers.count("1.0 s"), [said for said in answers if said != "1.0 s"]
+        assert served >= 3 and turned_away and all("full" in said.lower() for said in turned_away), answers
+        page.PAUSE_S = 0.0
+        assert ask(0) == "1.0 s" and page.MOST == 1
+        (tmp_path / "big.wav").write_bytes(bytes(2_000_000))
+        with pytest.raises(Exception, match=r"413|[Tt]oo [Ll]arge|exceed"):
+            client.predict(handle_file(str(tmp_path / "big.wav")), api_name="/made_up_measure")
+        assert ask(0) == "1.0 s"
+    finally:
+        stop()
+
+
+@pytest.mark.heavy
+def test_stopped_or_killed_it_leaves_nothing_for_long(made_up: Path, tmp_path: Path) -> None:
+    """A service manager's TERM deletes everything; after a KILL the next start does."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "viseme.core.cli.viseme", "demo", str(made_up), "--device", "cpu"]
+    paths = os.pathsep.join([str(tmp_path / "path"), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": paths}
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        left = set(temporary.glob("viseme-*"))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+        try:
+            assert process.stdout is not None and process.stdout.readline().startswith("open http://127.0.0.1:")
+            (folder,) = temporary.glob("viseme-demo-*")
+            assert folder not in left, "what the killed one left is gone"
+        finally:
+            process.send_signal(end)
+            process.communicate()
+        assert folder.exists() == (end == signal.SIGKILL)
 
 
 def test_limits_of_an_upload(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
-"""Writing files so that nobody ever sees half of one (a temporary name beside the target, then a rename), and folders
-that only one run at a time may write into."""
+"""Writing files so that nobody ever sees half of one (a temporary name beside the target, then a rename), folders that
+only one run at a time may write into, and folders for what need not be kept."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ try:
 except ImportError:  # not POSIX: there, runs are not kept apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_path", "only_run", "write_text_atomic", "write_bytes_atomic"]
+__all__ = ["atomic_path", "is_alive", "only_run", "scratch_folder", "write_text_atomic", "write_bytes_atomic"]
 
 
 @contextlib.contextmanager
@@ -90,3 +92,30 @@ def only_run(lock: str | Path, what: str, *, shared: bool = False) -> Iterator[N
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
         yield
+
+
+def scratch_folder(name: str) -> Path:
+    """A folder among the system's temporary ones, removed when this process ends. What processes that were killed have
+    left under the same name is removed here.
+
+    Args:
+        name: of the work, such as "demo".
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"viseme-{name}-*"):
+        process = left.name.removeprefix(f"viseme-{name}-").partition("-")[0]
+        if process.isdigit() and not is_alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"viseme-{name}-{os.getpid()}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -7,7 +7,9 @@ import importlib.util
 import os
 import pkgutil
 import shutil
-import tempfile
+import signal
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import viseme
 from viseme.core.demo.inside import inside_page
 from viseme.core.demo.site import Limits, Model, Page, Site
 from viseme.core.errors import ConfigError, DependencyError
+from viseme.core.files import scratch_folder
 
 __all__ = ["LOOPBACK", "build_app", "pages", "serve"]
 
@@ -55,7 +58,7 @@ def build_app(
     """
     gradio = _gradio()
     limits = limits or Limits()
-    folder = Path(folder or tempfile.mkdtemp(prefix="viseme-demo-"))
+    folder = Path(folder) if folder else scratch_folder("demo")
 
     def site(package: str) -> Site:
         return Site(tuple(model for model in models if model.package == package), device, limits, folder)
@@ -98,7 +101,7 @@ def serve(
         ConfigError: the port is taken.
     """
     limits = limits or Limits()
-    folder = Path(tempfile.mkdtemp(prefix="viseme-demo-"))
+    folder = scratch_folder("demo")
     before = os.environ.get("GRADIO_TEMP_DIR")
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")  # read when a component is made and when a file comes
 
@@ -127,14 +130,23 @@ def serve(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    if ready is not None:
-        ready(address)
-    if wait:
-        try:
-            app.block_thread()
-        finally:
-            stop()
+    if not wait:
+        if ready is not None:
+            ready(address)
+        return stop
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)  # how services are stopped: uploads are deleted then too
+    try:
+        if ready is not None:
+            ready(address)
+        app.block_thread()
+    finally:
+        stop()
     return stop
+
+
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _gradio() -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viseme.core.data import ManifestRow
+from viseme.core.files import is_alive
 
 __all__ = ["ClipRecord", "Journal", "source_mark"]
 
@@ -73,7 +74,7 @@ class Journal:
         host = f"{socket.gethostname()}-"
         for folder in (self._folder / "partial").glob("*"):
             process = folder.name.removeprefix(host)
-            if folder.name.startswith(host) and process.isdigit() and not _alive(int(process)):
+            if folder.name.startswith(host) and process.isdigit() and not is_alive(int(process)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def append(self, record: ClipRecord) -> None:
@@ -106,13 +107,3 @@ def _parse(line: bytes) -> ClipRecord | None:
         return ClipRecord(**fields, row=None if row is None else ManifestRow(**row))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

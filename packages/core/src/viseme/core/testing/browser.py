@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from viseme.core.files import scratch_folder
 
 __all__ = ["CHROMIUM", "Browser"]
 
@@ -47,7 +48,7 @@ class Browser:
 
     def __enter__(self) -> Browser:
         assert CHROMIUM is not None, "no Chromium on the PATH"
-        self._folder = Path(tempfile.mkdtemp(prefix="viseme-browser-"))
+        self._folder = scratch_folder("browser")
         command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--remote-debugging-port=0", f"--user-data-dir={self._folder}", "--no-first-run", "--mute-audio"]
         command += [f"--window-size={self.size[0]},{self.size[1]}", "about:blank"]
