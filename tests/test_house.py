@@ -3,7 +3,9 @@ and what stands in the architecture's tables is what there is."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,36 @@ def test_readmes_have_the_same_shape(package: str) -> None:
 def test_files_can_be_read_in_one_sitting() -> None:
     long = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
     assert not {path: lines for path, lines in long.items() if lines > LONGEST}
+
+
+HOOKS = re.compile(r"__|on_|test_|pytest_|configure_|load_checkpoint$|visit_")
+"""What frameworks call by name."""
+
+
+def test_nothing_is_defined_that_nobody_names() -> None:
+    """A function, class, method or constant whose name stands nowhere else, in code, tests, configuration or
+    documentation, is dead."""
+    kinds = ("packages/*/src/**/*.py", "packages/*/tests/**/*.py", "tests/**/*.py", "tools/**/*.py", "docs/**/*.md")
+    texts = [
+        path.read_text(encoding="utf-8") for kind in (*kinds, "packages/*/src/**/*.yaml") for path in ROOT.glob(kind)
+    ]
+    texts += [path.read_text(encoding="utf-8") for path in (*ROOT.glob("packages/*/pyproject.toml"), ROOT / "Makefile")]
+    named = Counter(word for text in texts for word in re.findall(r"\w+", text))
+    dead = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        listed = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = [] if node.decorator_list and not isinstance(node, ast.ClassDef) else [node.name]
+            elif isinstance(node, ast.Assign) and node in tree.body:
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            else:
+                continue
+            for name in names:
+                if not HOOKS.match(name) and name != "_" and named[name] <= 1 + (name in listed):
+                    dead.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert not dead, "\n".join(dead)
 
 
 def test_architecture_names_the_rooms_there_are() -> None:

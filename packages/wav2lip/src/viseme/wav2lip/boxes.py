@@ -14,11 +14,10 @@ import numpy as np
 from viseme.core import faces
 from viseme.core.faces import MESH_68, FaceTrack, find_gaps, smooth_path
 
-__all__ = ["FacePath", "JAW", "MOUTH", "box_jitter", "face_path", "keep_points", "mesh_box", "smooth_path"]
+__all__ = ["FacePath", "JAW", "box_jitter", "face_path", "keep_points", "mesh_box", "smooth_path"]
 
-# Contours among the 68 points that are kept of every frame's mesh.
+# The contour among the 68 points that are kept of every frame's mesh.
 JAW = slice(0, 17)
-MOUTH = slice(48, 60)
 _POINTS = np.array(MESH_68)
 
 

@@ -74,10 +74,6 @@ class Discriminator(nn.Module):
             nn.Linear(width, 1),
         )
 
-    def unconditional(self, mel_B1FS: Tensor) -> Tensor:
-        """Logits (B, 1) of the mel alone."""
-        return self.uncond(self.main(mel_B1FS))
-
     def forward(self, mel_B1FS: Tensor, global_BDT: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, 1) of the mel alone, and given the mean of the global feature. T must be 20 or more."""
         trunk = self.main(mel_B1FS)
