@@ -15,11 +15,47 @@ from viseme.wav2lip.augment import draw_augmentation
 from viseme.wav2lip.cli import app
 from viseme.wav2lip.data import CropClip, DataConfig, WindowDataset
 from viseme.wav2lip.enhance import enhanced, load_enhancer
+from viseme.wav2lip.objective import reconstruction_loss
+from viseme.wav2lip.task import OptimConfig
 
 
 def darker(face: np.ndarray) -> np.ndarray:
     """An enhancer: half as bright, twice as large."""
     return np.repeat(np.repeat(face // 2, 2, 0), 2, 1)
+
+
+# -------------------------------------------------------------------------------------------- pictures first
+
+
+def test_the_mouth_counts_more() -> None:
+    target = torch.zeros(2, 3, 5, 48, 48)
+    mouth, cheek = target.clone(), target.clone()
+    mouth[..., 36, 24], cheek[..., 36, 2] = 1.0, 1.0
+    assert reconstruction_loss(mouth, target) == reconstruction_loss(cheek, target)
+    ratio = reconstruction_loss(mouth, target, 6.0) / reconstruction_loss(cheek, target, 6.0)
+    assert float(ratio) == pytest.approx(6.0)
+    even = torch.full_like(target, 0.3)
+    assert float(reconstruction_loss(even, target, 6.0)) == pytest.approx(0.3)
+
+
+def test_single_frames_and_references_far_away() -> None:
+    clip = CropClip("a", Path("a"), list(range(40)), np.full((80, 140), 1.0, np.float32))
+    clip.pictures = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((1, 48, 48, 3), np.uint8)
+    config = DataConfig(root_dir=".", reference_distance=12)
+    data = WindowDataset([clip], config, "generator", items=30, size=48, seed=0, frames=1)
+    for number in range(30):
+        item = data[number]
+        assert item["x"].shape == (6, 1, 48, 48) and item["indiv_mels"].shape == (1, 1, 80, 16)
+        here, there = round(item["y"][0, 0, 0, 0] * 255), round(item["x"][3, 0, 0, 0] * 255)
+        assert abs(here - there) >= 12
+
+
+def test_single_frames_have_no_sync_loss() -> None:
+    assert OptimConfig(generator_frames=1, sync_weight=0.0).generator_frames == 1
+    with pytest.raises(ConfigError, match=r"5, or 1 with optim\.sync_weight=0"):
+        OptimConfig(generator_frames=1, sync_weight=0.01)
+    with pytest.raises(ConfigError, match="more than 0"):
+        OptimConfig(mouth_weight=0.0)
 
 
 # ------------------------------------------------------------------------------------------------ augmentation

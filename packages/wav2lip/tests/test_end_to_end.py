@@ -192,7 +192,7 @@ def test_batches_do_not_matter(model_dir: Path, talking: Path, tmp_path: Path) -
 def test_track_cache(model_dir: Path, talking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--face", talking, "--audio", talking, "--model", model_dir, "--cache", tmp_path / "cache", "--out"]
     first = sync(*flags, tmp_path / "a.mp4")
-    monkeypatch.setattr("viseme.wav2lip.pipeline.FaceTracker", None)  # it is not needed a second time
+    monkeypatch.setattr("viseme.wav2lip.plan.FaceTracker", None)  # it is not needed a second time
     second = sync(*flags, tmp_path / "b.mp4")
     assert second["synced"] == first["synced"]
     assert np.array_equal(read_video(tmp_path / "a.mp4").frames, read_video(tmp_path / "b.mp4").frames)
@@ -254,9 +254,24 @@ def test_infer_published_needs_a_detector_or_a_box(model_dir: Path, talking: Pat
 # ----------------------------------------------------------------------------------------------------- evaluation
 
 
-def test_evaluate_prints_every_row(run_dir: Path, crops: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_every_row(run_dir: Path, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small stand-in for Inception, which takes a second for three faces; the real one, with random weights of
+    the published layout, is in core's test_layers_inception.py."""
+
+    class Pooled:
+        def __init__(self, state: dict, *, device: torch.device) -> None:
+            self.weight = state["weight"].to(device)
+
+        def __call__(self, frames: np.ndarray) -> np.ndarray:
+            assert frames.dtype == np.uint8 and frames.shape[-1] == 3
+            return (torch.from_numpy(frames[..., ::-1].copy()).float().mean((1, 2)) @ self.weight).numpy()
+
+    torch.save({"weight": torch.eye(3)}, tmp_path / "inception.pth")
+    monkeypatch.setattr("viseme.wav2lip.evaluate.InceptionFeatures", Pooled)
     command = ["evaluate", "recipe=tiny", f"data.root_dir={crops}", f"exp_dir={run_dir.parent}", "evaluate.device=cpu"]
-    outcome = run_command(app, [*command, f"evaluate.out={tmp_path}"])
+    outcome = run_command(
+        app, [*command, f"evaluate.out={tmp_path}", f"evaluate.inception={tmp_path / 'inception.pth'}"]
+    )
     assert outcome.code == 0, outcome.err
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["synthetic"] is True and "SYNTHETIC" in outcome.out
@@ -265,5 +280,6 @@ def test_evaluate_prints_every_row(run_dir: Path, crops: Path, tmp_path: Path) -
     assert all(name in outcome.out for name in rows)
     made = rows["generated, own sound"]
     assert made["clips"] == 2 and 0 < made["ssim"] <= 1 and made["psnr"] > 5 and made["expert_fd"] > 0
-    assert 0 < made["lmd"] < 20
+    assert 0 < made["lmd"] < 20 and made["fid"] > 0 and rows["generated, other sound"]["fid"] > 0
+    assert "fid" in outcome.out and "fid" not in rows["real, own sound"]
     assert "psnr" not in rows["real, own sound"]

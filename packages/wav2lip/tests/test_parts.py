@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from viseme.wav2lip.blend import BlendOptions, blend_face, face_mask, seam_gradi
 from viseme.wav2lip.boxes import box_jitter, smooth_path
 from viseme.wav2lip.geometry import smooth_boxes
 from viseme.wav2lip.metrics import correlation, roc_auc
-from viseme.wav2lip.silence import speech_weights
+from viseme.wav2lip.silence import PowerMeter, speech_weights
 from viseme.wav2lip.source import open_source, prefetched, source_index
 from viseme.wav2lip.windows import MEL_STEP, cut_windows, frame_starts
 
@@ -163,6 +164,42 @@ def test_long_sound_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     whole = WAV2LIP_MEL(samples).numpy()
     monkeypatch.setattr(synthesis, "_PIECE", 100)
     np.testing.assert_allclose(synthesis.spectrogram(samples), whole, atol=1e-4)
+
+
+def test_windows_of_streamed_sound_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "_PIECE", 100)
+    random = np.random.default_rng(0)
+    samples = random.normal(0, 0.1, 200 * 333 + 77).astype(np.float32)
+    starts = frame_starts(108, 25.0, offset_frames=-1.5)
+    expected = cut_windows(synthesis.spectrogram(torch.from_numpy(samples)), starts)
+    blocks = np.split(samples, np.sort(random.integers(0, len(samples), 60)))
+    streamed = synthesis.SoundWindows(blocks, len(samples), starts)
+    asked = [range(0, 7), [9, 30], [], range(30, 31), range(60, 108)]
+    for numbers in asked:
+        np.testing.assert_allclose(streamed[numbers], expected[list(numbers)], atol=1e-5)
+    assert streamed._held.shape[1] < 200, "what is behind is forgotten"
+    with pytest.raises(ValueError, match="forward only"):
+        streamed[[0, 1]]
+
+
+def test_a_moment_of_sound_has_windows() -> None:
+    made = synthesis.SoundWindows([np.zeros(330, np.float32)], 330, [0, 3])[[0, 1]]
+    assert made.shape == (2, 80, MEL_STEP)
+    assert (made == -4).all()
+
+
+@pytest.mark.parametrize("fps", [25.0, 29.97, 60.0])
+def test_power_of_blocks_is_that_of_the_whole(fps: float) -> None:
+    random = np.random.default_rng(0)
+    samples = random.normal(0, 0.1, 16000 * 9 + 123).astype(np.float32)
+    meter = PowerMeter(fps)
+    for block in np.split(samples, np.sort(random.integers(0, len(samples), 40))):
+        meter.add(block)
+    power = meter.finish()
+    edges = (np.arange(len(power) + 1) * 16000 / fps).astype(int).clip(0, len(samples))
+    assert edges[-2] < len(samples) == edges[-1]
+    expected = [np.square(samples[a:b], dtype=np.float64).mean() for a, b in itertools.pairwise(edges)]
+    np.testing.assert_allclose(power, expected, rtol=1e-9)
 
 
 def test_prefetched_gives_everything_in_order_and_raises_what_was_raised() -> None:

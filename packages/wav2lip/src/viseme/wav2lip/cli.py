@@ -122,7 +122,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--sharpen", type=float, default=0.0, metavar="X", help="sharpen the generated face (default: 0)"),
     arg("--enhancer", metavar="NAME", help="MODULE:FUNCTION that restores each face (RGB uint8 in and out)"),
     arg("--audio-offset-ms", type=float, default=0.0, metavar="MS", help="positive: lips later than the sound"),
-    arg("--batch-size", type=int, default=16, metavar="N", help="frames at once (default: 16)"),
+    arg("--batch-size", type=int, default=8, metavar="N", help="frames at once (default: 8)"),
     arg("--bf16", action="store_true", help="half precision, where the processor or GPU has units for it"),
     arg("--label", action="store_true", help="write `AI-generated` visibly into the picture"),
     arg("--cache", metavar="DIR", help="keep the face's track here, for many sounds on one face"),
@@ -132,11 +132,12 @@ def evaluate(cfg: DictConfig) -> None:
     "sound, and its tags say that it was generated.",
 )
 def sync(args: argparse.Namespace) -> None:
-    from viseme.wav2lip.pipeline import Wav2Lip
+    from viseme.wav2lip.command import sync_files
 
-    options = _options(args)
-    syncer = Wav2Lip.from_pretrained(args.model, device=args.device, bf16=args.bf16)
-    made = syncer.sync(args.face, args.audio, args.out, options, cache=args.cache, progress=_show)
+    made = sync_files(
+        args.model, args.face, args.audio, args.out, _options(args), device=args.device, bf16=args.bf16,
+        cache=args.cache, progress=_show,
+    )  # fmt: skip
     _report(made, as_json=args.json)
 
 
@@ -181,7 +182,7 @@ def _report(made: Any, *, as_json: bool) -> None:
     arg("--fps", type=float, default=25.0, help="for a still picture (default: 25)"),
     arg("--pads", type=int, nargs=4, metavar="PX", help="top bottom left right (default: 0 10 0 0)"),
     arg("--face_det_batch_size", type=int, default=16, help="with --published (default: 16)"),
-    arg("--wav2lip_batch_size", type=int, default=None, help="default: 128 with --published, else 16"),
+    arg("--wav2lip_batch_size", type=int, default=None, help="default: 128 with --published, else 8"),
     arg("--resize_factor", type=int, default=1, help="divide the frame's size by this (default: 1)"),
     arg("--crop", type=int, nargs=4, default=(0, -1, 0, -1), metavar="PX", help="top bottom left right; -1: the edge"),
     arg("--box", type=int, nargs=4, default=(-1, -1, -1, -1), metavar="PX", help="top bottom left right of the face"),
@@ -227,7 +228,7 @@ def infer(args: argparse.Namespace) -> None:
         rotate=args.rotate,
         crop=tuple(args.crop),
         smooth=0 if args.nosmooth else 7,
-        batch_size=args.wav2lip_batch_size or 16,
+        batch_size=args.wav2lip_batch_size or 8,
         loop="loop",
     )
     syncer = Wav2Lip.from_pretrained(args.checkpoint_path, device=args.device)

@@ -53,7 +53,9 @@ class DataConfig:
             `samples.generator_sample`).
         windows_per_clip: items an epoch draws from each clip; published 1.
         val_windows: windows of each clip that validation looks at.
-        min_distance: frames at least between a window and the other one (negative or reference); published 1.
+        min_distance: frames at least between an expert's window and another one; published 1.
+        reference_distance: frames at least between a generator's window and its reference; published 1. A reference of
+            nearly the same moment shows the mouth that is to be made from the sound.
         num_workers: processes that read.
         cache_gb: memory for crops at the network's size; what does not fit is read from files.
         augment: strength of random looks and voices in training (`augment.py`); published 0, none.
@@ -69,13 +71,16 @@ class DataConfig:
     windows_per_clip: int = 1
     val_windows: int = 4
     min_distance: int = 1
+    reference_distance: int = 1
     num_workers: int = 8
     cache_gb: float = 0.0
     augment: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.fps <= 0 or self.windows_per_clip < 1 or self.val_windows < 2 or self.min_distance < 1:
-            raise ConfigError("fps, windows_per_clip and min_distance are positive, val_windows at least 2", got=self)
+        if self.fps <= 0 or self.windows_per_clip < 1 or self.val_windows < 2:
+            raise ConfigError("fps and windows_per_clip are positive, val_windows at least 2", got=self)
+        if self.min_distance < 1 or self.reference_distance < 1:
+            raise ConfigError("windows are one frame apart at least", got=self)
         if not 0 <= self.augment <= 2:
             raise ConfigError("data.augment is a strength", expected="0 (none) to 2", got=self.augment)
 
@@ -193,6 +198,7 @@ class WindowDataset(Dataset):
         group: expert windows of one clip in an item, all paired with one another; 1: one pair, as published.
         alternate: expert pairs are in sync and out of sync by turns (validation) instead of by a coin.
         augment: strength of random looks and voices.
+        frames: of a window.
     """
 
     def __init__(
@@ -207,9 +213,10 @@ class WindowDataset(Dataset):
         group: int = 1,
         alternate: bool = False,
         augment: float = 0.0,
+        frames: int = WINDOW,
     ) -> None:
         self.clips, self.config, self.sample, self.size, self.seed = list(clips), config, sample, size, seed
-        self.items, self.group, self.alternate, self.augment = items, group, alternate, augment
+        self.items, self.group, self.alternate, self.augment, self.frames = items, group, alternate, augment, frames
         self.starts = [usable_starts(clip, config, sample) for clip in self.clips]
 
     def __len__(self) -> int:
@@ -247,7 +254,8 @@ class WindowDataset(Dataset):
 
     def _other(self, starts: list[int], place: int, clip: CropClip, generator: torch.Generator) -> int:
         """Another window of the clip, far enough away where the clip is long enough for that."""
-        others = [k for k in starts if abs(clip.frames[k] - clip.frames[place]) >= self.config.min_distance]
+        distance = self.config.min_distance if self.sample == "expert" else self.config.reference_distance
+        others = [k for k in starts if abs(clip.frames[k] - clip.frames[place]) >= distance]
         others = others or [k for k in starts if k != place]
         return others[_draw(len(others), generator)]
 
@@ -264,7 +272,7 @@ class WindowDataset(Dataset):
         return chosen
 
     def _window(self, clip: CropClip, place: int, look: Augmentation | None) -> list[np.ndarray]:
-        crops = [clip.crop(place + k) for k in range(WINDOW)]
+        crops = [clip.crop(place + k) for k in range(self.frames)]
         return [look.picture(crop, self.size) for crop in crops] if look else crops
 
     def fill_cache(self, limit_bytes: int) -> int:
@@ -297,12 +305,14 @@ def make_loader(
     seed: int,
     train: bool,
     group: int = 1,
+    frames: int = WINDOW,
     rank: int = 0,
     world_size: int = 1,
 ) -> ClipLoader:
     """Batches for one rank: shuffled and full for training, in order and the same every time for validation.
 
-    `batch_size` counts windows: with groups, a batch has `batch_size // group` clips.
+    `batch_size` counts windows: with groups, a batch has `batch_size // group` clips. Windows have `frames` frames in
+    training, five in validation.
 
     Raises:
         DataError: a single clip to train on.
@@ -317,7 +327,7 @@ def make_loader(
         items = len(clips) * config.val_windows
     dataset = WindowDataset(
         clips, config, sample, items=items, size=size, seed=seed, group=group if train else 1, alternate=not train,
-        augment=config.augment if train else 0.0,
+        augment=config.augment if train else 0.0, frames=frames if train else WINDOW,
     )  # fmt: skip
     if config.cache_gb:
         dataset.fill_cache(int(config.cache_gb * 2**30))

@@ -35,7 +35,7 @@ class SyncOptions:
         enhancer: what is done to each generated face before it is put back (see `enhance.py`).
         silence_gate: where nobody speaks, show the source's mouth, if that is at rest.
         audio_offset_ms: positive: lips later than the sound.
-        batch_size: frames that the generator makes at once.
+        batch_size: frames that the generator makes at once; on a processor several such batches at a time.
         max_gap: frames for which a lost face is interpolated.
         label: write `AI-generated` visibly into a corner.
         crf: x264's quality; 18 cannot be told from the source.
@@ -56,7 +56,7 @@ class SyncOptions:
     enhancer: Enhancer | None = None
     silence_gate: bool = True
     audio_offset_ms: float = 0.0
-    batch_size: int = 16
+    batch_size: int = 8
     max_gap: int = 12
     label: bool = False
     crf: int = 18
@@ -78,7 +78,8 @@ class SyncedVideo:
         synced: frames with a generated mouth.
         passed: (first, last) output frames that were passed through, because no face was seen there.
         faces: how many there were.
-        seconds: spent in `tracking`, `generating`, `blending`, `decoding`, `encoding`, `sound`, and in all (`total`).
+        seconds: spent in `loading`, `tracking`, `generating`, `blending`, `decoding`, `encoding`, `sound`, over all
+            threads, and from start to end (`total`), which is less than their sum.
         notes: what a user should know.
     """
 

@@ -10,11 +10,12 @@ T frames, S pixels of the network.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,32 +24,26 @@ import torch
 
 from viseme.core import __version__
 from viseme.core.device import resolve_device
-from viseme.core.errors import FaceError, MediaError
-from viseme.core.faces import FaceTracker, YuNet, choose_track
+from viseme.core.errors import MediaError
 from viseme.core.media import VideoWriter, mux
-from viseme.core.signal import WAV2LIP_MEL
-from viseme.core.types import Audio
 from viseme.wav2lip.blend import blend_face, clip_box
-from viseme.wav2lip.boxes import FacePath, face_path, keep_points
 from viseme.wav2lip.enhance import enhanced
 from viseme.wav2lip.fast import fused
-from viseme.wav2lip.geometry import apply_frame_options, face_inputs
+from viseme.wav2lip.geometry import face_inputs
 from viseme.wav2lip.models import Wav2LipGenerator
 from viseme.wav2lip.options import SyncedVideo, SyncOptions
-from viseme.wav2lip.real_video import limit_resolution, rescaled_size
-from viseme.wav2lip.silence import speech_weights
-from viseme.wav2lip.sound import RATE, Clock, check_output, read_sound
-from viseme.wav2lip.source import Source, open_source, prefetched, source_index
-from viseme.wav2lip.synthesis import generate_faces, spectrogram
-from viseme.wav2lip.track_cache import TrackCache
+from viseme.wav2lip.plan import Plan, Progress, make_plan
+from viseme.wav2lip.sound import Clock, check_output
+from viseme.wav2lip.source import prefetched
+from viseme.wav2lip.synthesis import SoundWindows, generate_faces
 from viseme.wav2lip.weights import load_network
-from viseme.wav2lip.windows import MelWindows, frame_starts
+from viseme.wav2lip.windows import frame_starts
 
 __all__ = ["PROVENANCE", "Wav2Lip"]
 
 PROVENANCE = "AI-generated: lips synthesised by viseme-wav2lip"
 _PRESET = "veryfast"  # of x264: at the same quality files are a quarter larger, in half the time
-_OPEN = 0.06  # lips further apart than this share of the distance between the eyes are not at rest
+_BATCHES_AT_ONCE = 4
 
 
 @dataclass(eq=False)
@@ -116,7 +111,7 @@ class Wav2Lip:
         options: SyncOptions | None = None,
         *,
         cache: str | Path | None = None,
-        progress: Callable[[Iterable, str, int], Iterable] | None = None,
+        progress: Progress | None = None,
     ) -> SyncedVideo:
         """Make the lips of a face follow a sound.
 
@@ -131,113 +126,54 @@ class Wav2Lip:
             MediaError: a file that cannot be read or written, or lacks pictures or sound.
             FaceError: no face in any frame, or not the one asked for.
         """
+        clock = Clock()
         options = options or SyncOptions()
-        out, clock = Path(out), Clock()
-        check_output(out)
+        check_output(Path(out))
+        plan = make_plan(face, audio, options, clock=clock, cache=cache, progress=progress)
+        return self.render(plan, out, options, clock=clock, progress=progress)
+
+    def render(
+        self,
+        plan: Plan,
+        out: str | Path,
+        options: SyncOptions,
+        *,
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+    ) -> SyncedVideo:
+        """The second half of `sync`: what `plan.make_plan` found out becomes a video."""
+        out, clock = Path(out), clock or Clock()
         show = progress or (lambda items, what, count: items)
-        with clock("sound"):
-            samples, sound, notes = read_sound(Path(audio))
-        source = open_source(face, still_fps=options.fps, static=options.static)
-        if not source.info.image:  # as published, none of these apply to still pictures
-            transform: Callable[[np.ndarray], np.ndarray] = partial(
-                apply_frame_options, resize_factor=options.resize_factor, rotate=options.rotate, crop=options.crop
-            )
-            if options.sizes is not None:
-                transform = _scaled(next(source.each()), options.sizes)
-            source = dataclasses.replace(source, transform=transform)
-        wanted = max(1, int(np.ceil(len(samples) * source.fps / RATE - 1e-6)))
-        source = dataclasses.replace(source, frames=min(source.frames, wanted))
-        with clock("tracking"):
-            path, faces = self._track(source, options, cache, show)
-        if faces > 1:
-            notes.append(f"{faces} faces: synced number {options.face or 1}, most prominent first")
-        if source.info.variable_fps:
-            notes.append(f"the video's rate varies; the result has {source.fps:g} frames a second")
-        if source.info.truncated:
-            notes.append("the video is cut short: used as far as it goes")
-        index = source_index(len(path.seen), wanted, options.loop)
-        if wanted - len(path.seen) > source.fps / 5 and not source.still:
-            notes.append(f"the video is shorter than the sound ({options.loop})")
-        with clock("sound"):
-            windows = self._windows(samples, len(index), source.fps, options)
-            gate = self._gate(samples, path, index, source.fps, options)
-        synced, passed = self._render(source, path, index, windows, gate, sound, samples, out, options, clock, show)
+        synced, passed = self._render(plan, out, options, clock, show)
+        notes = list(plan.notes)
         if passed:
             notes.append(
-                f"{sum(b - a + 1 for a, b in passed)} of {len(index)} frames have no face and are as they were"
+                f"{sum(b - a + 1 for a, b in passed)} of {len(plan.index)} frames have no face and are as they were"
             )
         if self.synthetic:
             notes.append("the model was trained on SYNTHETIC faces")
-        return SyncedVideo(
-            out, len(index), source.fps, len(index) / source.fps, synced, passed, faces, clock.seconds(), tuple(notes)
-        )
+        fps, frames = plan.source.fps, len(plan.index)
+        return SyncedVideo(out, frames, fps, frames / fps, synced, passed, plan.faces, clock.seconds(), tuple(notes))
 
     # --------------------------------------------------------------------------------------------------- parts
 
-    def _track(
-        self, source: Source, options: SyncOptions, cache: str | Path | None, show: Callable
-    ) -> tuple[FacePath, int]:
-        if options.box is not None:
-            return _fixed_path(source, options.box), 1
-        kept = TrackCache(cache, source, options) if cache is not None else None
-        if kept is not None and (found := kept.read()) is not None:
-            return found
-        tracker = FaceTracker(points=keep_points)
-        total = 0
-        for frame in show(source.each(), "looking for the face", source.frames):
-            tracker.update(frame)
-            total += 1
-        tracks = tracker.tracks
-        try:
-            track = choose_track(tracks, options.face)
-        except FaceError as error:
-            error.path = source.path
-            raise
-        found = face_path(track, total, window=options.smooth, max_gap=options.max_gap), len(tracks)
-        if kept is not None:
-            kept.write(*found)
-        return found
-
-    def _windows(self, samples: np.ndarray, frames: int, fps: float, options: SyncOptions) -> MelWindows:
-        short = max(0, WAV2LIP_MEL.n_fft // 2 + 1 - len(samples))
-        mel = spectrogram(torch.from_numpy(np.pad(samples, (0, short)) if short else samples))
-        offset = self.audio_offset_frames - options.audio_offset_ms / 1000 * fps
-        return MelWindows(mel, frame_starts(frames, fps, offset))
-
-    def _gate(
-        self, samples: np.ndarray, path: FacePath, index: list[int], fps: float, options: SyncOptions
-    ) -> np.ndarray:
-        """Weight of the generated mouth in each output frame."""
-        if not options.silence_gate or options.box is not None:
-            return np.ones(len(index))
-        speech = speech_weights(samples, len(index), fps)
-        open_lips = np.array([_openness(path.points[k]) for k in range(len(path.seen))])[index] > _OPEN
-        return np.where(open_lips, 1.0, speech)
+    def _windows(self, plan: Plan, options: SyncOptions) -> SoundWindows:
+        offset = self.audio_offset_frames - options.audio_offset_ms / 1000 * plan.source.fps
+        starts = frame_starts(len(plan.index), plan.source.fps, offset)
+        return SoundWindows(plan.sound.blocks(), plan.sound.count, starts)
 
     def _render(
-        self,
-        source: Source,
-        path: FacePath,
-        index: list[int],
-        windows: MelWindows,
-        gate: np.ndarray,
-        sound: Audio | Path,
-        samples: np.ndarray,
-        out: Path,
-        options: SyncOptions,
-        clock: Clock,
-        show: Callable,
+        self, plan: Plan, out: Path, options: SyncOptions, clock: Clock, show: Progress
     ) -> tuple[int, tuple[tuple[int, int], ...]]:
-        """The second pass; returns how many frames were synced and which spans were not."""
+        """Returns how many frames were synced and which spans were not."""
         writer: VideoWriter | None = None
         unsynced: list[int] = []
-        cut = len(index) < int(np.ceil(len(samples) * source.fps / RATE - 1e-6))
+        fps = plan.source.fps
         with tempfile.TemporaryDirectory(prefix=".wav2lip.", dir=out.parent) as folder:
             silent = Path(folder) / "frames.mp4"
-            frames = show(self._frames(source, path, index, options, clock), "syncing", len(index))
-            jobs = self._finished(frames, path, windows, gate, options, clock)
+            frames = show(self._frames(plan, options, clock), "syncing", len(plan.index))
             try:
-                for job in jobs:
+                for job in self._finished(frames, plan, options, clock):
                     if job.box is None:
                         unsynced.append(job.number)
                     with clock("encoding"):
@@ -245,7 +181,7 @@ class Wav2Lip:
                             height, width = job.frame.shape[:2]
                             tags = self._tags()
                             writer = VideoWriter(
-                                silent, source.fps, (width, height), crf=options.crf, preset=_PRESET, tags=tags
+                                silent, fps, (width, height), crf=options.crf, preset=_PRESET, tags=tags
                             )
                             writer.__enter__()
                         writer.write(_label(job.frame) if options.label else job.frame)
@@ -256,66 +192,60 @@ class Wav2Lip:
             with clock("encoding"):
                 assert writer is not None
                 writer.__exit__(None, None, None)
-                whole = Audio(samples[: round(len(index) * RATE / source.fps)], RATE) if cut else sound
-                mux(silent, whole, out)
-        return len(index) - len(unsynced), _spans(unsynced)
+                mux(silent, plan.sound.heard(), out, end_s=len(plan.index) / fps if plan.cut else None)
+        return len(plan.index) - len(unsynced), _spans(unsynced)
 
-    def _frames(
-        self, source: Source, path: FacePath, index: list[int], options: SyncOptions, clock: Clock
-    ) -> Iterator[_Job]:
+    def _frames(self, plan: Plan, options: SyncOptions, clock: Clock) -> Iterator[_Job]:
         """Decoded frames with their boxes, made ahead by another thread."""
-        last = None
-        shown = prefetched(source.shown(index))
-        for number, k in enumerate(index):
+        last, path = None, plan.path
+        shown = prefetched(plan.source.shown(plan.index))
+        for number, k in enumerate(plan.index):
             with clock("decoding"):
                 frame = next(shown, last)
             if frame is None:
-                raise MediaError("the video gave no frame", path=source.path)
+                raise MediaError("the video gave no frame", path=plan.source.path)
             last = frame
             box = clip_box(_padded(path.boxes[k], options.pads), frame.shape[:2]) if path.seen[k] else None
             yield _Job(frame, number, k, box)
 
-    def _finished(
-        self,
-        jobs: Iterable[_Job],
-        path: FacePath,
-        windows: MelWindows,
-        gate: np.ndarray,
-        options: SyncOptions,
-        clock: Clock,
-    ) -> Iterator[_Job]:
-        """The frames in order, with generated mouths where there are faces; a batch and what lies between is held."""
-        waiting: list[_Job] = []
-        for job in jobs:
-            waiting.append(job)
-            if len(waiting) >= options.batch_size:
-                yield from self._batch(waiting, path, windows, gate, options, clock)
-                waiting = []
-        yield from self._batch(waiting, path, windows, gate, options, clock)
+    def _finished(self, jobs: Iterable[_Job], plan: Plan, options: SyncOptions, clock: Clock) -> Iterator[_Job]:
+        """The frames in order, with generated mouths where there are faces. On a processor several batches are made at
+        once, each by few threads, which waits less than one batch by all; a batch more than these is held."""
+        windows = self._windows(plan, options)
+        pending: deque[Future[list[_Job]]] = deque()
+        with _workers(self.device) as (pool, count):
+            for batch in _batches(jobs, options.batch_size):
+                chosen = [job for job in batch if job.box is not None and plan.gate[job.number] > 0]
+                with clock("sound"):
+                    mel = windows[[job.number for job in chosen]]
+                pending.append(pool.submit(self._batch, batch, chosen, mel, plan, options, clock))
+                if len(pending) > count:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
 
     def _batch(
         self,
         jobs: list[_Job],
-        path: FacePath,
-        windows: MelWindows,
-        gate: np.ndarray,
+        chosen: list[_Job],
+        mel: np.ndarray,
+        plan: Plan,
         options: SyncOptions,
         clock: Clock,
     ) -> list[_Job]:
-        chosen = [job for job in jobs if job.box is not None and gate[job.number] > 0]
-        if chosen:
-            with clock("generating"):
-                faces = face_inputs([_crop_bgr(job) for job in chosen], self.size)
-                numbers = [job.number for job in chosen]
-                made = generate_faces(self.generator, faces, windows[numbers], self.device)
-            with clock("blending"):
-                for job, face_BGR in zip(chosen, made):
-                    assert job.box is not None
-                    points = path.points[job.source] if options.box is None else None
-                    weight, face = float(gate[job.number]), face_BGR[..., ::-1]
-                    if options.enhancer is not None:
-                        face = enhanced(_at_size(face, job.box), options.enhancer)
-                    job.frame = blend_face(job.frame, face, job.box, points, options.blend, weight)
+        if not chosen:
+            return jobs
+        with clock("generating"):
+            faces = face_inputs([_crop_bgr(job) for job in chosen], self.size)
+            made = generate_faces(self.generator, faces, mel, self.device)
+        with clock("blending"):
+            for job, face_BGR in zip(chosen, made):
+                assert job.box is not None
+                points = plan.path.points[job.source] if options.box is None else None
+                weight, face = float(plan.gate[job.number]), face_BGR[..., ::-1]
+                if options.enhancer is not None:
+                    face = enhanced(_at_size(face, job.box), options.enhancer)
+                job.frame = blend_face(job.frame, face, job.box, points, options.blend, weight)
         return jobs
 
     def _tags(self) -> dict[str, str]:
@@ -324,15 +254,28 @@ class Wav2Lip:
         return {"comment": f"{PROVENANCE} {__version__}; model {model}.{note}", "description": PROVENANCE}
 
 
-def _scaled(first: np.ndarray, sizes: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """What brings frames to the size that the published evaluation on real videos has them at."""
-    face_res, min_frame_res, max_frame_res = sizes
-    height, width = limit_resolution(*first.shape[:2], max_frame_res)
-    faces = YuNet()(cv2.resize(first, (width, height)))
-    if faces:
-        x1, y1, x2, y2 = (int(value) for value in faces[0].box_xyxy)
-        height, width = rescaled_size(height, width, (x1, y1, x2, y2), face_res, min_frame_res)
-    return lambda frame: cv2.resize(frame, (width, height))
+@contextmanager
+def _workers(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Threads that make batches, and how many; they share torch's threads among them."""
+    threads = torch.get_num_threads()
+    count = min(threads, _BATCHES_AT_ONCE) if device.type == "cpu" else 1
+    share = max(1, threads // count)
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+            yield pool, count
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _batches(jobs: Iterable[_Job], size: int) -> Iterator[list[_Job]]:
+    waiting: list[_Job] = []
+    for job in jobs:
+        waiting.append(job)
+        if len(waiting) >= size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _at_size(face: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -345,23 +288,10 @@ def _padded(box: np.ndarray, pads: tuple[int, int, int, int]) -> np.ndarray:
     return box + np.array([-left, -top, right, bottom])
 
 
-def _fixed_path(source: Source, box: tuple[int, int, int, int]) -> FacePath:
-    y1, y2, x1, x2 = box
-    count = sum(1 for _ in source.each())
-    boxes = np.tile(np.array([x1, y1, x2, y2], np.float64), (count, 1))
-    return FacePath(boxes, np.zeros((count, 68, 2), np.float32), np.ones(count, bool))
-
-
 def _crop_bgr(job: _Job) -> np.ndarray:
     assert job.box is not None
     x1, y1, x2, y2 = job.box
     return job.frame[y1:y2, x1:x2, ::-1]
-
-
-def _openness(points: np.ndarray) -> float:
-    """Gap between the inner lips over the distance between the eyes, of 68 points."""
-    eyes = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
-    return float(np.linalg.norm(points[62] - points[66]) / eyes) if eyes > 0 else 0.0
 
 
 def _spans(numbers: list[int]) -> tuple[tuple[int, int], ...]:

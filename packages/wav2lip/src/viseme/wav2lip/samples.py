@@ -73,7 +73,7 @@ def generator_sample(
     (1, 80, 16); y (3, T, S, S): the window whole.
 
     Args:
-        frames, wrong_frames: five BGR crops each, of frame id `start` on and of another place.
+        frames, wrong_frames: five BGR crops each (or T others), of frame id `start` on and of another place.
         frame_shift: added to each frame's id before its own sound is cut. The published training has -1, its inference
             0: the same frame hears sound that is 40 ms later there.
     """
@@ -82,7 +82,7 @@ def generator_sample(
     masked[:, :, size // 2 :] = 0
     return {
         "x": np.concatenate((masked, _pictures(wrong_frames, size))),
-        "indiv_mels": np.stack([_window(mel_MT, start + k + frame_shift, fps) for k in range(WINDOW)]),
+        "indiv_mels": np.stack([_window(mel_MT, start + k + frame_shift, fps) for k in range(len(frames))]),
         "mel": _window(mel_MT, start, fps),
         "y": target,
     }

@@ -81,11 +81,13 @@ def generator_losses(
     *,
     sync_weight: float,
     adversarial_weight: float,
+    mouth_weight: float = 1.0,
     always_sync: bool = False,
 ) -> GANOutcome:
     """The generator's losses on a batch of `generator_sample`s; a loss of weight 0 is not computed.
 
     Args:
+        mouth_weight: see `reconstruction_loss`.
         always_sync: compute the sync loss whatever its weight (validation).
     """
     generated = generator(batch["indiv_mels"], batch["x"])
@@ -94,7 +96,7 @@ def generator_losses(
     adversarial = zero
     if discriminator is not None and adversarial_weight > 0:
         adversarial = adversarial_loss(discriminator, generated)
-    l1 = reconstruction_loss(generated, batch["y"])
+    l1 = reconstruction_loss(generated, batch["y"], mouth_weight)
     total = generator_total(l1, sync, adversarial, sync_weight, adversarial_weight if discriminator is not None else 0)
     losses = {"loss": total, "loss_l1": l1, "loss_sync": sync, "loss_adversarial": adversarial}
     return GANOutcome(losses, generated)
@@ -110,6 +112,7 @@ def gan_step(
     *,
     sync_weight: float,
     adversarial_weight: float,
+    mouth_weight: float = 1.0,
     backward: Callable[[Tensor], None] = _backward,
 ) -> GANOutcome:
     """One step of the generator, then one of the discriminator (if any) on the frames generated before it.
@@ -117,8 +120,9 @@ def gan_step(
     The expert is frozen by the caller; its mode is the caller's choice too.
     """
     outcome = generator_losses(
-        generator, expert, discriminator, batch, sync_weight=sync_weight, adversarial_weight=adversarial_weight
-    )
+        generator, expert, discriminator, batch, sync_weight=sync_weight, adversarial_weight=adversarial_weight,
+        mouth_weight=mouth_weight,
+    )  # fmt: skip
     generator_optimizer.zero_grad()
     backward(outcome.losses["loss"])
     generator_optimizer.step()

@@ -5,7 +5,7 @@ S pixels of the network, M spectrogram columns, T frames. Frames are BGR.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,12 +15,15 @@ from viseme.core.errors import DataError
 from viseme.core.signal import WAV2LIP_MEL
 from viseme.wav2lip.geometry import batched, face_inputs, paste
 from viseme.wav2lip.models.generator import Wav2LipGenerator
-from viseme.wav2lip.windows import cut_windows, frame_index, inference_starts
+from viseme.wav2lip.windows import MEL_STEP, SILENT_COLUMN, cut_windows, frame_index, inference_starts
 
 _PIECE = 1000  # columns computed at once: 12.5 s
 _MARGIN = 4  # columns that reach over a cut: half a window, and the sample that pre-emphasis looks back to
 
-__all__ = ["generate_faces", "published_frames", "spectrogram"]
+MIN_SAMPLES = WAV2LIP_MEL.n_fft // 2 + 1
+"""Fewer cannot be reflected at their ends."""
+
+__all__ = ["MIN_SAMPLES", "SoundWindows", "generate_faces", "published_frames", "spectrogram", "spectrogram_pieces"]
 
 
 def spectrogram(samples: Tensor) -> np.ndarray:
@@ -31,30 +34,84 @@ def spectrogram(samples: Tensor) -> np.ndarray:
     """
     if not bool(torch.isfinite(samples).all()):
         raise DataError("the sound has values that are not numbers")
-    if len(samples) <= WAV2LIP_MEL.n_fft // 2:
-        raise DataError(
-            "the sound is too short", expected=f"more than {WAV2LIP_MEL.n_fft // 2} samples", got=len(samples)
-        )
+    if len(samples) < MIN_SAMPLES:
+        raise DataError("the sound is too short", expected=f"{MIN_SAMPLES} samples or more", got=len(samples))
     made, place = np.empty((WAV2LIP_MEL.n_mels, WAV2LIP_MEL.columns(len(samples))), np.float32), 0
-    for piece in _columns(samples):
+    for piece in spectrogram_pieces([samples.numpy()], len(samples)):
         made[:, place : place + piece.shape[1]] = piece
         place += piece.shape[1]
     return made
 
 
-def _columns(samples: Tensor) -> Iterator[np.ndarray]:
-    """The spectrogram piece by piece, so that hours of sound need no more memory than a minute: each piece is computed
-    with so many columns more at either side that its own do not see the cut."""
-    total, hop = WAV2LIP_MEL.columns(len(samples)), WAV2LIP_MEL.hop
-    if total <= 2 * _PIECE:
-        yield WAV2LIP_MEL(samples).numpy()
-        return
-    for start in range(0, total, _PIECE):
-        stop = min(start + _PIECE, total)
+def spectrogram_pieces(blocks: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """The spectrogram (80, M) of `count` samples that come in blocks (S,), piece by piece, so that hours of sound need
+    no more memory than a minute: each piece is computed with so many columns more at either side that its own do not
+    see the cut. Where blocks end before `count`, silence follows.
+    """
+    total, hop = WAV2LIP_MEL.columns(count), WAV2LIP_MEL.hop
+    size = total if total <= 2 * _PIECE else _PIECE
+    source, held, begin = iter(blocks), np.zeros(0, np.float32), 0
+    for start in range(0, total, size):
+        stop = min(start + size, total)
         first, last = max(0, start - _MARGIN), min(total, stop + _MARGIN)
         # The piece ends with the signal, or a whole number of hops after its last column.
-        part = samples[first * hop : len(samples) if last == total else last * hop]
+        need = (count if last == total else last * hop) - first * hop
+        parts = [held[first * hop - begin :]]
+        length, begin = len(parts[0]), first * hop
+        while length < need:
+            block = next(source, None)
+            parts.append(np.zeros(need - length, np.float32) if block is None else block)
+            length += len(parts[-1])
+        held = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        part = torch.from_numpy(np.ascontiguousarray(held[:need]))
         yield WAV2LIP_MEL(part)[:, start - first : stop - first].numpy()
+
+
+class SoundWindows:
+    """Windows of sound that is read while they are asked for: `windows[numbers]` is (len(numbers), 80, 16).
+
+    They are asked for in order: what lies before the first window of the last question is forgotten. Columns outside
+    the spectrogram hold `silence`.
+
+    Args:
+        blocks: of samples at 16 kHz, `count` in all.
+        starts: first column of each window, ascending.
+    """
+
+    def __init__(
+        self, blocks: Iterable[np.ndarray], count: int, starts: Sequence[int], silence: float = SILENT_COLUMN
+    ) -> None:
+        count = max(count, MIN_SAMPLES)
+        self._pieces, self._total = spectrogram_pieces(blocks, count), WAV2LIP_MEL.columns(count)
+        self._starts, self._silence = starts, silence
+        self._held, self._first = np.zeros((WAV2LIP_MEL.n_mels, 0), np.float32), 0
+
+    def __getitem__(self, numbers: Sequence[int]) -> np.ndarray:
+        starts = [self._starts[number] for number in numbers]
+        out = np.full((len(starts), WAV2LIP_MEL.n_mels, MEL_STEP), self._silence, np.float32)
+        if not starts:
+            return out
+        if max(min(starts), 0) < self._first:
+            raise ValueError(f"windows go forward only: column {min(starts)} is gone, {self._first} is the first held")
+        self._hold(max(min(starts), 0), min(max(starts) + MEL_STEP, self._total))
+        for window, start in zip(out, starts):
+            begin, end = max(start, 0), min(start + MEL_STEP, self._total)
+            if begin < end:
+                window[:, begin - start : end - start] = self._held[:, begin - self._first : end - self._first]
+        return out
+
+    def _hold(self, low: int, high: int) -> None:
+        """Have columns from `low` on, up to `high`."""
+        low = min(low, self._total)
+        parts = [self._held]
+        have = self._first + self._held.shape[1]
+        while have < high:
+            parts.append(next(self._pieces))
+            have += parts[-1].shape[1]
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if len(parts) > 1 or low - self._first > _PIECE:
+            drop = min(low - self._first, whole.shape[1])
+            self._held, self._first = whole[:, drop:].copy(), self._first + drop
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from viseme.core.errors import ConfigError
 from viseme.wav2lip.metrics import roc_auc
 from viseme.wav2lip.models import QualityDiscriminator, SyncExpert, Wav2LipGenerator
 from viseme.wav2lip.objective import cosine_bce, cosine_score
+from viseme.wav2lip.samples import WINDOW
 from viseme.wav2lip.steps import expert_step, gan_step, generator_losses
 
 __all__ = ["AdamConfig", "ExpertTask", "GeneratorTask", "OptimConfig"]
@@ -55,6 +56,9 @@ class OptimConfig:
         sync_weight: of the sync loss once it counts: published 0.01 without, 0.03 with the discriminator.
         sync_threshold: validation sync loss below which it begins to count; null: from the start.
         adversarial_weight: of the discriminator in the generator's loss; 0 trains without one.
+        mouth_weight: how much more the mouth's pixels count in the pictures' loss; published 1.
+        generator_frames: of a generator's training window. One, drawn anywhere, shows a batch five times as many
+            faces and sounds for the same work, but the sync loss needs five, as published.
         expert_mode: of the frozen expert: `eval`, or `train` as published, where it uses each batch's statistics.
     """
 
@@ -63,11 +67,21 @@ class OptimConfig:
     sync_weight: float = 0.01
     sync_threshold: float | None = 0.75
     adversarial_weight: float = 0.0
+    mouth_weight: float = 1.0
+    generator_frames: int = WINDOW
     expert_mode: str = "eval"
 
     def __post_init__(self) -> None:
         if self.expert_mode not in ("eval", "train"):
             raise ConfigError("optim.expert_mode", expected="eval or train", got=self.expert_mode)
+        if self.mouth_weight <= 0:
+            raise ConfigError("optim.mouth_weight", expected="more than 0", got=self.mouth_weight)
+        if self.generator_frames != WINDOW and (self.generator_frames != 1 or self.sync_weight > 0):
+            raise ConfigError(
+                "optim.generator_frames",
+                expected=f"{WINDOW}, or 1 with optim.sync_weight=0",
+                got=f"{self.generator_frames} with sync_weight {self.sync_weight}",
+            )
         if self.sync_weight < 0 or self.adversarial_weight < 0 or self.sync_weight + self.adversarial_weight >= 1:
             raise ConfigError(
                 "loss weights must not be negative, and leave something for the pictures",
@@ -191,6 +205,7 @@ class GeneratorTask(_ManualTask):
             batch,
             sync_weight=float(self.sync_weight),
             adversarial_weight=self.options.adversarial_weight,
+            mouth_weight=self.options.mouth_weight,
             backward=self._back,
         )
         self._log(outcome.losses, "", len(batch["y"]))
@@ -204,6 +219,7 @@ class GeneratorTask(_ManualTask):
             batch,
             sync_weight=float(self.sync_weight),
             adversarial_weight=self.options.adversarial_weight,
+            mouth_weight=self.options.mouth_weight,
             always_sync=True,
         )
         self._log(outcome.losses, "_val", len(batch["y"]))

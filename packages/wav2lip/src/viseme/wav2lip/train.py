@@ -18,6 +18,7 @@ from viseme.wav2lip.data import CropClip, DataConfig, Sample, make_loader, read_
 from viseme.wav2lip.models import SyncExpert
 from viseme.wav2lip.objective import CHANCE_LOSS
 from viseme.wav2lip.published import build_model
+from viseme.wav2lip.samples import WINDOW
 from viseme.wav2lip.task import ExpertTask, GeneratorTask, OptimConfig
 from viseme.wav2lip.weights import load_network, save_network
 
@@ -76,7 +77,7 @@ def train_expert(cfg: DictConfig) -> TrainReport:
         advice="At ln 2 = 0.69 the expert only guesses. Are picture and sound in sync (wav2lip check)? "
         "optim.expert.group=8 teaches faster; a smaller optim.expert.lr or more clips may help.",
     )
-    return _run(cfg, "expert", cfg.sync_trainer, task, data, optim.expert.batch_size, optim.expert.group, alarm)
+    return _run(cfg, "expert", cfg.sync_trainer, task, data, optim.expert.batch_size, alarm, group=optim.expert.group)
 
 
 def train_generator(cfg: DictConfig) -> TrainReport:
@@ -114,7 +115,9 @@ def train_generator(cfg: DictConfig) -> TrainReport:
     pictures = Path(cfg.exp_dir) / cfg.exp_name / "generator" / "pictures"
     task = GeneratorTask(generator, expert, discriminator, optim, pictures)  # type: ignore[arg-type]
     alarm = NotLearning("loss_l1", after_steps=2000, share_of_start=0.8)
-    return _run(cfg, "generator", cfg.trainer, task, data, optim.generator.batch_size, 1, alarm)
+    return _run(
+        cfg, "generator", cfg.trainer, task, data, optim.generator.batch_size, alarm, frames=optim.generator_frames
+    )
 
 
 def _begin(trainer: DictConfig) -> None:
@@ -159,8 +162,10 @@ def _run(
     task: LightningModule,
     data: DataConfig,
     batch_size: int,
-    group: int,
     alarm: NotLearning,
+    *,
+    group: int = 1,
+    frames: int = WINDOW,
 ) -> TrainReport:
     run = Path(cfg.exp_dir) / cfg.exp_name / kind
     clips, validation, left_out = _lists(cfg, data, kind)
@@ -171,7 +176,7 @@ def _run(
     size: int = model.config.image_size
     common: dict[str, Any] = {"size": size, "seed": trainer_cfg.seed}
     common |= {"rank": trainer.global_rank, "world_size": trainer.world_size}
-    loader = make_loader(data, clips, kind, batch_size=batch_size, train=True, group=group, **common)
+    loader = make_loader(data, clips, kind, batch_size=batch_size, train=True, group=group, frames=frames, **common)
     checks = make_loader(data, validation, kind, batch_size=batch_size, train=False, **common) if validation else None
     fit(trainer, task, loader, checks, resume=cfg.ckpt_path)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if math.isfinite(float(value))}

@@ -14,6 +14,7 @@ from viseme.core.signal import WAV2LIP_MEL
 
 __all__ = [
     "MEL_STEP",
+    "SILENT_COLUMN",
     "MelWindows",
     "cut_windows",
     "evaluation_starts",
@@ -25,6 +26,7 @@ __all__ = [
 
 MEL_STEP = 16
 COLUMNS_PER_SECOND = WAV2LIP_MEL.columns_per_second
+SILENT_COLUMN = -4.0
 
 
 def mel_start(frame: int, fps: float = 25.0) -> int:
@@ -70,7 +72,7 @@ class MelWindows:
     Columns outside the spectrogram hold `silence`.
     """
 
-    def __init__(self, mel_MT: np.ndarray, starts: Sequence[int], silence: float = -4.0) -> None:
+    def __init__(self, mel_MT: np.ndarray, starts: Sequence[int], silence: float = SILENT_COLUMN) -> None:
         self._starts = starts
         self._before = max(0, -min(starts, default=0))
         after = max(0, max(starts, default=0) + MEL_STEP - mel_MT.shape[1])
@@ -81,7 +83,7 @@ class MelWindows:
         return np.stack([self._padded[:, place : place + MEL_STEP] for place in places])
 
 
-def cut_windows(mel_MT: np.ndarray, starts: Sequence[int], silence: float = -4.0) -> np.ndarray:
+def cut_windows(mel_MT: np.ndarray, starts: Sequence[int], silence: float = SILENT_COLUMN) -> np.ndarray:
     """All windows (len(starts), 80, 16); columns outside the spectrogram hold `silence`."""
     return MelWindows(mel_MT, starts, silence)[range(len(starts))]
 

@@ -30,6 +30,7 @@ from viseme.core.media.container import (
 )
 from viseme.core.media.picture import Frame, planes_of
 from viseme.core.media.pixels import is_mirrored, to_array
+from viseme.core.media.tone import hdr_name
 from viseme.core.types import Video
 
 __all__ = ["read_video", "stream_frames", "stream_pictures"]
@@ -65,7 +66,8 @@ def stream_frames(
         start_s, end_s: the part wanted, in seconds from the first frame; `end_s` None for all.
 
     Yields:
-        uint8 arrays, turned upright. A picture file gives one.
+        uint8 arrays, turned upright. A picture file gives one. HDR (PQ, HLG) is toned down to eight bits (`tone.py`),
+        with a `MediaWarning`.
 
     Raises:
         MediaError: the file cannot be read, has no video, or has no frame in this part.
@@ -86,7 +88,8 @@ def stream_pictures(
     """
 
     def convert(frame: av.VideoFrame, size: tuple[int, int], mirrored: bool) -> Frame:
-        picture = None if mirrored or (frame.width, frame.height) != size else planes_of(frame)
+        as_planes = not mirrored and (frame.width, frame.height) == size and not hdr_name(frame.color_trc)
+        picture = planes_of(frame) if as_planes else None
         return picture if picture is not None else to_array(frame, gray=False, size=size, mirrored=mirrored)
 
     yield from _converted(path, fps, start_s, end_s, convert)
@@ -185,6 +188,8 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Itera
         if count and stamp_s > max(time_s, stated_end_s) + MAX_GAP_S:
             raise MediaError("damaged timestamps", path=path, got=f"a jump from {time_s:.1f} s to {stamp_s:.1f} s")
         time_s = max(stamp_s, time_s + _SLACK_S / 10)
+        if not count and (hdr := hdr_name(frame.color_trc)):
+            warn(path, f"is HDR ({hdr}); shown in 8 bits, brightest parts toned down")
         count += 1
         yield _Timed(time_s, duration_s, frame)
 

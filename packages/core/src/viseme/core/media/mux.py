@@ -22,16 +22,18 @@ from viseme.core.types import Audio
 __all__ = ["mux"]
 
 
-def mux(video: str | Path, audio: Audio | str | Path, out: str | Path) -> None:
+def mux(video: str | Path, audio: Audio | str | Path, out: str | Path, *, end_s: float | None = None) -> None:
     """Put a video's frames, copied packet by packet, and another sound into one file; atomic.
 
-    Both start together, at the first frame. Neither is cut to the other's length. Sound is encoded as AAC; of a file's
-    sound the rate and the channels stay. The video's own sound is left out; its tags and its rotation are kept.
+    Both start together, at the first frame. Neither is cut to the other's length, unless `end_s` says so. Sound is
+    encoded as AAC; of a file's sound the rate and the channels stay. The video's own sound is left out; its tags and
+    its rotation are kept.
 
     Args:
         video: file whose frames to take.
         audio: samples, or a file whose sound to take.
         out: .mp4, .m4v, .mov or .mkv; may be one of the inputs.
+        end_s: where the sound ends; None: where it does.
 
     Raises:
         MediaError: an input cannot be read or lacks its stream, or `out` cannot be written or cannot hold the codec.
@@ -43,7 +45,7 @@ def mux(video: str | Path, audio: Audio | str | Path, out: str | Path) -> None:
         with translated(out, f"put {stream.codec_context.name} video into {out.suffix}"):
             copied = target.add_stream_from_template(stream)
         encoded = add_aac(target, rate, layout, out)
-        blocks, position = _blocks(audio), 0
+        blocks, position = _blocks(audio, end_s), 0
         zero_s = origin_s(source)
         for packet, dts in _packets(source, stream):
             while position / rate <= float(dts * packet.time_base) - zero_s:
@@ -90,11 +92,12 @@ def _sound(audio: Audio | str | Path) -> tuple[int, str]:
         return stream.codec_context.sample_rate, {1: "mono", 2: "stereo"}.get(layout.nb_channels, layout.name)
 
 
-def _blocks(audio: Audio | str | Path) -> Iterator[np.ndarray]:
+def _blocks(audio: Audio | str | Path, end_s: float | None) -> Iterator[np.ndarray]:
     """(C, S) blocks of about half a second or less."""
     if isinstance(audio, Audio):
-        for start in range(0, len(audio.samples), audio.rate // 2):
-            yield audio.samples[None, start : start + audio.rate // 2]
+        samples = audio.samples if end_s is None else audio.samples[: round(end_s * audio.rate)]
+        for start in range(0, len(samples), audio.rate // 2):
+            yield samples[None, start : start + audio.rate // 2]
     else:
-        for block, _ in channel_blocks(Path(audio)):
+        for block, _ in channel_blocks(Path(audio), end_s=end_s):
             yield block

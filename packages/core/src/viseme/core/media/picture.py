@@ -92,18 +92,23 @@ _matrices: dict[tuple[int, bool], np.ndarray] = {}
 def _matrix(colorspace: int, full: bool) -> np.ndarray:
     """From luma and chroma to RGB (ITU-R BT.601, BT.709, BT.2020)."""
     if (colorspace, full) not in _matrices:
-        red, blue = _WEIGHTS.get(colorspace, (0.299, 0.114))
-        green = 1 - red - blue
-        y, c, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
-        of_blue, of_red = 2 * (1 - blue) * c, 2 * (1 - red) * c
-        weights = np.array(
-            [[y, 0, of_red], [y, -of_blue * blue / green, -of_red * red / green], [y, of_blue, 0]], dtype=np.float64
-        )
+        weights, offset = yuv_weights(colorspace, full)
         # swscale, which converts whatever is not left as planes, drops fractions of each product
         dropped = 0.5 * (np.count_nonzero(weights[:, 1:], axis=1) + (not full))
-        offset = -weights @ np.array([black, 128, 128]) - dropped
-        _matrices[colorspace, full] = np.column_stack([weights, offset]).astype(np.float32)
+        _matrices[colorspace, full] = np.column_stack([weights, offset - dropped]).astype(np.float32)
     return _matrices[colorspace, full]
+
+
+def yuv_weights(colorspace: int, full: bool) -> tuple[np.ndarray, np.ndarray]:
+    """RGB in [0, 255] = weights (3, 3) @ (luma, blue, red) + offset (3,), by FFmpeg's AVColorSpace and range."""
+    red, blue = _WEIGHTS.get(colorspace, (0.299, 0.114))
+    green = 1 - red - blue
+    y, c, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    of_blue, of_red = 2 * (1 - blue) * c, 2 * (1 - red) * c
+    weights = np.array(
+        [[y, 0, of_red], [y, -of_blue * blue / green, -of_red * red / green], [y, of_blue, 0]], dtype=np.float64
+    )
+    return weights, -weights @ np.array([black, 128, 128])
 
 
 def warp(frame: Frame, transform: np.ndarray, size: tuple[int, int], *, inverse: bool = False) -> np.ndarray:

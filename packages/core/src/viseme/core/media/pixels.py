@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from viseme.core.media.tone import hdr_name, tone_mapped
+
 __all__ = ["to_array", "is_mirrored"]
 
 # 8-bit formats whose first plane is the luma, one byte a pixel
@@ -34,7 +36,10 @@ def to_array(
     """
     width, height = size or (frame.width, frame.height)
     picture: np.ndarray
-    if gray and (frame.width, frame.height) == (width, height) and _carries_luma(frame):
+    if hdr_name(frame.color_trc):
+        picture = tone_mapped(frame, (width, height))
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if gray else picture
+    elif gray and (frame.width, frame.height) == (width, height) and _carries_luma(frame):
         plane = frame.planes[0]
         picture = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         picture = picture.copy() if _full_range(frame) else cv2.LUT(picture, _FULL_RANGE)

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from viseme.core.errors import MediaError
 from viseme.core.media.container import ends_early, find_audio, find_video, is_image, open_media, translated
+from viseme.core.media.tone import hdr_name
 
 __all__ = ["MediaInfo", "probe"]
 
@@ -33,6 +34,7 @@ class MediaInfo:
         truncated: whether the file ends before its contents do.
         image: whether it is one still picture.
         tags: title, comment and the like.
+        hdr: `PQ` or `HLG` where the picture is of high dynamic range; empty otherwise.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class MediaInfo:
     video_codec: str
     audio_codec: str
     tags: dict[str, str]
+    hdr: str = ""
 
 
 @dataclass
@@ -122,6 +125,7 @@ def probe(path: str | Path) -> MediaInfo:
             video_codec=video.codec_context.name if video is not None else "",
             audio_codec=audio.codec_context.name if audio is not None else "",
             tags=dict(container.metadata),
+            hdr=hdr_name(video.codec_context.color_trc) if video is not None else "",
         )
 
 

@@ -24,7 +24,9 @@ class ConvBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         y_BCHW: Tensor = self.conv_block(x_BCHW)
-        return self.act(y_BCHW + x_BCHW if self.residual else y_BCHW)
+        if self.residual:
+            y_BCHW += x_BCHW  # in place: neither convolution nor batch norm needs its output again
+        return self.act(y_BCHW)
 
 
 class TransposedBlock(nn.Module):
