@@ -14,7 +14,7 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 , := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format train eval bench wheels smoke release docs clean
+.PHONY: help setup demo test check format train eval bench wheels newest smoke release docs clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,14 @@ wheels: $(STAMP) ## build every package's wheel into dist/
 	$(PIP) wheel --no-deps --no-build-isolation -w dist $(MEMBERS:%=./packages/%)
 	@ls -1 dist
 
+newest: ## the light tests of core and avsr with the newest dependencies that the packages allow, in .newest
+	$(PYTHON) -m venv .newest
+	.newest/bin/python -m pip --quiet --disable-pip-version-check install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  -e 'packages/core[text$(,)synthetic$(,)metrics$(,)export$(,)parquet]' $(foreach member,$(filter-out core,$(MEMBERS)),-e packages/$(member)) \
+	  pytest pytest-timeout pytest-xdist hypothesis
+	.newest/bin/python -m pip freeze --exclude-editable
+	OMP_NUM_THREADS=1 .newest/bin/python -m pytest -q -n 2 --dist worksteal -m 'not heavy' packages/core/tests packages/avsr/tests
+
 smoke: wheels ## install each wheel alone in a clean environment and run its smoke test
 	$(BIN)/python -m tools.smoke_wheels
 
@@ -85,4 +93,4 @@ docs: $(STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was built (not runs/)
-	rm -rf dist build site .smoke .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf dist build site .smoke .newest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

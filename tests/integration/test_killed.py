@@ -19,7 +19,7 @@ from viseme.core.checkpoint import load_model_dir
 from viseme.core.media import probe, write_video
 from viseme.core.types import Audio, Video
 from viseme.wav2lip.models import GeneratorConfig, Wav2LipGenerator
-from viseme.wav2lip.weights import save_network
+from viseme.wav2lip.weights import load_network, save_network
 
 TINY = GeneratorConfig((4, 6, 8, 16), (0, 0, 0, 0), (16, 12, 10, 8, 8), (0, 0, 0, 0, 0), (4, 4, 8, 8, 16), 4)
 
@@ -83,3 +83,20 @@ for turn in range(200):
     assert kill_while([sys.executable, "-c", program], third_turn)
     found = load_model_dir(target)  # checks every file against its checksum
     assert float(found.state["x"][0]) == float(found.state["x"][-1]) == found.config["turn"]
+
+
+@pytest.mark.heavy
+def test_export_killed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = save_network(tmp_path / "model", "generator", Wav2LipGenerator(TINY))
+    out = tmp_path / "out" / "generator.pt2"
+    out.parent.mkdir()
+    out.write_bytes(b"an earlier export")
+    export = [sys.executable, "-m", "viseme.wav2lip.cli", "export", str(model), str(out)]
+    assert kill_while(export, lambda: any(path != out for path in out.parent.iterdir())), "it never wrote"
+    assert out.read_bytes() == b"an earlier export"
+    assert subprocess.run(export, capture_output=True, check=False).returncode == 0
+    network = load_network(model, "generator").model
+    mel, faces = torch.randn(2, 1, 80, 16), torch.rand(2, 6, TINY.image_size, TINY.image_size)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.load(out).module()(mel, faces), network(mel, faces), atol=1e-4, rtol=0)

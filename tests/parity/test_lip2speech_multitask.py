@@ -15,7 +15,7 @@ from viseme.core.losses import linear_ctc_loss
 from viseme.core.metrics import count_errors
 from viseme.core.signal import LogRange
 from viseme.lip2speech.batches import MultitaskBatch
-from viseme.lip2speech.models import Conformer, ContentRecogniser, MultitaskModel
+from viseme.lip2speech.models import Conformer, ContentRecogniser, MultitaskModel, for_inference
 from viseme.lip2speech.models.conformer import sinusoid
 from viseme.lip2speech.objective import MultitaskObjective, MultitaskStep, content_loss, reconstruction
 from viseme.lip2speech.optim import multitask_optimizer
@@ -163,6 +163,8 @@ def test_whole_inference(name: str, entry: dict) -> None:
         logits = model.ctc(seen["features"])
     compare.check("ctc_argmax", logits.argmax(-1), atol=0)
     compare.check("ctc_logits_slice", logits[:, :, ::16])
+    ready = for_inference(model.eval())
+    compare.check("mel", ready.speak(given["video"], given["prompt_mel"], lengths(given["lengths"])))
     compare.finish()
 
 

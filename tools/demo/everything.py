@@ -263,12 +263,12 @@ class Everything:
             folder = made(run / "said")
             manifest = Manifest.read(scenes / "manifest.csv")
             test = list(manifest.filter(split="test"))
+            pictures = []
             for number, row in enumerate(test[:: max(1, len(test) // SAMPLES)][:SAMPLES]):
                 picture = manifest.file(row)
-                (folder / f"{number}{picture.suffix}").write_bytes(picture.read_bytes())
-                command(
-                    log, "im2speech", "describe", picture, "--model", run / "model", "--out", folder / f"{number}.wav"
-                )
+                pictures.append(folder / f"{number}{picture.suffix}")
+                pictures[-1].write_bytes(picture.read_bytes())
+            command(log, "im2speech", "describe", *pictures, "--model", run / "model", "--out", folder)
             (folder / "done").touch()
 
         return [

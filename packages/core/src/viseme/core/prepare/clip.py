@@ -55,8 +55,9 @@ FACE_COLUMNS = (
 """Columns that preparation adds where there is something to say."""
 
 
-_HELD_BYTES = 512 * 1024**2
-"""Decoded frames that are kept for cropping once the face is known; a longer clip is decoded a second time instead."""
+_HELD_BYTES = 256 * 1024**2
+"""Decoded frames that are kept for cropping once the face is known; a longer clip is decoded a second time instead. So
+much holds 13 seconds of 540x960, and over two minutes of 224x224."""
 _LEAST_FPS, _WATCHED_FRAMES = 2.0, 250
 """A clip that shows fewer pictures a second than this, over so many frames of ours or a multiple, shows no speech: a
 slide show, or a clock that a damaged header has stopped. (What a header says of the rate is not asked: it may lie.)"""
