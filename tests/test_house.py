@@ -122,6 +122,17 @@ def test_architecture_names_the_rooms_there_are() -> None:
     assert named == there - {"__init__"}
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_have_the_rooms_that_architecture_names(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## Rooms of a task package")[2].partition("##")[0]
+    home = ROOT / "packages" / package / "src" / "viseme" / package
+    rooms = [re.findall(r"`([\w./]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    assert len(rooms) > 5
+    for names in rooms:
+        assert any((home / name).exists() for name in names), f"{package} has no {' or '.join(names)}"
+
+
 def test_nothing_licensed_is_kept_here() -> None:
     forbidden = re.compile(r"(\.model|_units\.txt|20words_mean_face\.npy|\.pth|\.ckpt|\.mp4|\.mov)$")
     skipped = {".git", ".venv", ".newest", "runs", "dist", "site", ".smoke"}
