@@ -216,3 +216,16 @@ def test_backward_twice() -> None:
     loss = both(*parts)
     first, second = (torch.autograd.grad(loss, parts, retain_graph=True) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_backward_of_a_multiple_and_what_is_handed_on_stays() -> None:
+    parts = layer(2, 8, 5, 1.0, torch.float64)
+    plain = torch.autograd.grad(both(*parts), parts)
+    loss = 3 * both(*parts)
+    first = torch.autograd.grad(loss, parts, retain_graph=True)
+    kept = [part.clone() for part in first]
+    second = torch.autograd.grad(loss, parts)
+    for base, one, copy, two in zip(plain, first, kept, second, strict=True):
+        torch.testing.assert_close(one, 3 * base)
+        assert torch.equal(one, copy), "what the first pass gave was changed by the second"
+        torch.testing.assert_close(two, one)

@@ -24,6 +24,7 @@ from viseme.core.losses.linear import (
     linear_in_chunks,
     operand_dtype,
     product,
+    scaled_once,
     score_dtype,
 )
 
@@ -89,7 +90,7 @@ def plain_linear_ctc_loss(
 
 class _LinearCTC(torch.autograd.Function):
     """With reduction "batch" gradients are made in the forward pass; with "none", whose clips' weights only the
-    backward pass knows, in a second pass over the logits."""
+    backward pass knows, in a second pass over the logits, and so they are whenever the graph is gone through again."""
 
     @staticmethod
     def forward(
@@ -125,21 +126,20 @@ class _LinearCTC(torch.autograd.Function):
         loss_B = loss_B.masked_fill(~possible_B, 0).to(score_dtype(hidden_BTD))
         ctx.reduction = reduction
         ctx.dtypes = [None if t is None else t.dtype for t in (hidden_BTD, weight_VD, bias_V)]
-        if reduction == "batch":
-            ctx.save_for_backward(*gradients)
-            return loss_B.sum() / max(clips, 1)
         ctx.save_for_backward(hidden_BTD, weight_VD, bias_V, weight_BT, units_BK, columns_BK, occupancy_BTK)
+        if reduction == "batch":
+            ctx.gradients = gradients
+            return loss_B.sum() / max(clips, 1)
+        ctx.gradients = None
         return loss_B
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scaled: tuple[Tensor | None, ...]
-        if ctx.reduction == "batch":
-            scaled = tuple(None if g is None else g * upstream for g in ctx.saved_tensors)
-        else:
+        scaled = scaled_once(ctx, upstream)
+        if scaled is None:
             hidden, weight, bias, weight_BT, units_BK, columns_BK, occupancy_BTK = ctx.saved_tensors
-            weight_BT = weight_BT * upstream[:, None]
+            weight_BT = weight_BT * (upstream if ctx.reduction == "batch" else upstream[:, None])
             wanted = ctx.needs_input_grad[:3]
             scaled = _pass(hidden, weight, bias, weight_BT, units_BK, columns_BK, occupancy_BTK, wanted)[1]
         gradients = [None if g is None else g.to(dtype) for g, dtype in zip(scaled, ctx.dtypes, strict=True)]

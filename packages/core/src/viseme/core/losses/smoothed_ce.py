@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from viseme.core.errors import ConfigError
 from viseme.core.losses.kernels import pick, usable
-from viseme.core.losses.linear import CACHED_ROWS, linear_in_chunks, score_dtype
+from viseme.core.losses.linear import CACHED_ROWS, LinearGradients, linear_in_chunks, scaled_once, score_dtype
 from viseme.core.losses.targets import IGNORE
 
 __all__ = ["LossAccuracy", "label_smoothed_ce", "linear_label_smoothed_ce", "linear_label_smoothed_ce_accuracy"]
@@ -95,7 +95,7 @@ def linear_label_smoothed_ce_accuracy(
 
 
 class _LinearSmoothedCE(torch.autograd.Function):
-    """Gradients are made in the forward pass."""
+    """Gradients are made in the forward pass, and again only when the graph is gone through a second time."""
 
     @staticmethod
     def forward(
@@ -108,23 +108,11 @@ class _LinearSmoothedCE(torch.autograd.Function):
         divisor: Tensor,
         smoothing: float,
     ) -> tuple[Tensor, Tensor]:
-        wanted = tuple(ctx.needs_input_grad[:3])
         weight_N = real_BL.reshape(-1).to(score_dtype(hidden_BLD)) / divisor
-        targets_N = targets_BL.reshape(-1)
-        loss_N, right_N = torch.zeros_like(weight_N), torch.zeros_like(weight_N)
-        # Skipping tokens pays on a CPU; elsewhere counting them would wait for the device.
-        rows = None if usable(hidden_BLD) or hidden_BLD.device.type != "cpu" else weight_N.nonzero().squeeze(1)
-        score = pick(hidden_BLD, "smoothed_ce", _score)
-
-        def visit(logits_CV: Tensor, chunk: slice) -> None:
-            row_C: Tensor | slice = chunk if rows is None else rows[chunk]
-            loss_N[row_C], right_N[row_C] = score(logits_CV, weight_N[row_C], targets_N[row_C], smoothing, any(wanted))
-
-        width = hidden_BLD.shape[-1]
-        gradients = linear_in_chunks(hidden_BLD.reshape(-1, width), weight_VD, bias_V, visit, wanted, rows)
-        if gradients.hidden is not None:
-            gradients = gradients._replace(hidden=gradients.hidden.view_as(hidden_BLD))
-        ctx.save_for_backward(*gradients)
+        ctx.save_for_backward(hidden_BLD, weight_VD, bias_V, targets_BL, weight_N)
+        ctx.smoothing = smoothing
+        wanted = ctx.needs_input_grad[:3]
+        loss_N, right_N, ctx.gradients = _pass(hidden_BLD, weight_VD, bias_V, targets_BL, weight_N, smoothing, wanted)
         ctx.dtypes = [None if t is None else t.dtype for t in (hidden_BLD, weight_VD, bias_V)]
         total = (loss_N * weight_N).masked_fill(weight_N == 0, 0).sum(dtype=torch.float64).to(loss_N.dtype)
         right = right_N.sum(dtype=torch.float64)
@@ -134,11 +122,40 @@ class _LinearSmoothedCE(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = [
-            None if g is None else (g * upstream).to(dtype)
-            for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        ]
+        scaled = scaled_once(ctx, upstream)
+        if scaled is None:
+            hidden, weight, bias, targets, weight_N = ctx.saved_tensors
+            wanted = ctx.needs_input_grad[:3]
+            scaled = _pass(hidden, weight, bias, targets, weight_N * upstream, ctx.smoothing, wanted)[2]
+        gradients = [None if g is None else g.to(dtype) for g, dtype in zip(scaled, ctx.dtypes, strict=True)]
         return (*gradients, None, None, None, None)
+
+
+def _pass(
+    hidden_BLD: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    targets_BL: Tensor,
+    weight_N: Tensor,
+    smoothing: float,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor, LinearGradients]:
+    """One pass over all logits: `_score` of each token, and the gradients of the sum over tokens of weight * loss."""
+    targets_N = targets_BL.reshape(-1)
+    loss_N, right_N = torch.zeros_like(weight_N), torch.zeros_like(weight_N)
+    # Skipping tokens pays on a CPU; elsewhere counting them would wait for the device.
+    rows = None if usable(hidden_BLD) or hidden_BLD.device.type != "cpu" else weight_N.nonzero().squeeze(1)
+    score = pick(hidden_BLD, "smoothed_ce", _score)
+
+    def visit(logits_CV: Tensor, chunk: slice) -> None:
+        row_C: Tensor | slice = chunk if rows is None else rows[chunk]
+        loss_N[row_C], right_N[row_C] = score(logits_CV, weight_N[row_C], targets_N[row_C], smoothing, any(wanted))
+
+    width = hidden_BLD.shape[-1]
+    gradients = linear_in_chunks(hidden_BLD.reshape(-1, width), weight_VD, bias_V, visit, wanted, rows)
+    if gradients.hidden is not None:
+        gradients = gradients._replace(hidden=gradients.hidden.view_as(hidden_BLD))
+    return loss_N, right_N, gradients
 
 
 def _score(
