@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     arg("--out", default="runs/all", metavar="DIR", help="folder for everything (default: runs/all)"),
     arg("--clips", type=int, default=1000, metavar="N", help="size of the corpus (default: 1000)"),
     arg("--seed", type=int, default=0, metavar="S", help="of corpora and training (default: 0)"),
-    arg("--minutes", type=float, default=4.5, metavar="M", help="training time of a network (default: 4.5)"),
+    arg("--minutes", type=float, default=4, metavar="M", help="training time of a network (default: 4)"),
     arg("--workers", type=int, metavar="N", help="packages at work at a time (default: 2, or 1 on one core)"),
 )
 def all_packages(args: argparse.Namespace) -> None:
