@@ -9,7 +9,7 @@ from torch import nn
 from viseme.core.errors import ConfigError
 from viseme.raven.models import Encoder, EncoderConfig, Pretrainer, Recogniser, RecogniserConfig
 from viseme.raven.models.block import DropPath
-from viseme.raven.models.pretraining import PretrainConfig, block_mean, instance_normalise
+from viseme.raven.models.pretraining import PretrainConfig, block_mean, instance_normalise, whiten
 
 FRAMES, CLIPS = 6, 3
 
@@ -229,6 +229,24 @@ def test_a_margin_keeps_clips_ends_out_of_the_statistics() -> None:
     made = instance_normalise(x, mask, margin=2)
     torch.testing.assert_close(made[0, 2:8], instance_normalise(x[:1, 2:8])[0])
     torch.testing.assert_close(made[1, :4], instance_normalise(x[1:, :4])[0])
+
+
+def test_whitening_makes_every_direction_count_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    loud = torch.randn(6, 50, 1, generator=generator) @ torch.randn(1, 16, generator=generator)
+    x = loud + 0.3 * torch.randn(6, 50, 16, generator=generator)
+    mask = torch.ones(6, 1, 50, dtype=torch.bool)
+    mask[0, 0, 30:] = False
+    x[0, 30:] = 1e3  # padding must not count
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = whiten(x, mask, margin=3)
+        inner = mask[:, 0].clone()
+        inner[:, :3] = inner[:, -3:] = inner[0, 27:] = False
+        before, after = (torch.linalg.eigvalsh(torch.cov(z[inner].T)) for z in (x, y))
+        assert before[-1] / before.sum() > 0.8
+        assert after[-1] < 1.05 and after[0] > 0.7
+        assert torch.allclose(y[inner].mean(0), torch.zeros(16), atol=1e-4)
 
 
 def test_block_mean() -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from viseme.core.data.dataset import ClipDataset, Item
 from viseme.core.data.labels import LabelRow, read_labels
 from viseme.core.data.lists import find_list, is_manifest, usable_rows
 from viseme.core.data.loader import ClipLoader
+from viseme.core.data.mouth_input import MouthInput
 from viseme.core.data.transforms import match_audio
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.faces import CropVariant
@@ -51,29 +51,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class InputConfig:
-    """How mouth crops and sound are made ready for the network; kept in the model directory.
-
-    Attributes:
-        crop: how mouths are cropped: `retinaface` (68 points, published) or `mediapipe` (four).
-        frame_size: side that the 96-pixel crops are scaled to by averaging; 96 leaves them as they are (published).
-        crop_size: side of the part that the network sees (published: 88).
-    """
+class InputConfig(MouthInput):
+    """How mouth crops and sound are made ready for the network; kept in the model directory."""
 
     crop: CropVariant = "retinaface"
-    frame_size: int = 96
-    crop_size: int = 88
-
-    def __post_init__(self) -> None:
-        if not 0 < self.crop_size <= self.frame_size:
-            raise ConfigError("crop_size must fit into frame_size", got=f"{self.crop_size} of {self.frame_size}")
-
-    def scale(self, crops: np.ndarray) -> np.ndarray:
-        """(T, H, W[, 3]) uint8 -> (T, frame_size, frame_size[, 3])."""
-        size = (self.frame_size, self.frame_size)
-        if crops.shape[1:3] == size:
-            return crops
-        return np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_AREA) for crop in crops])
 
     def video(self, crops: np.ndarray) -> Tensor:
         """What the network sees of (T, H, W[, 3]) uint8: (T, 1, crop_size, crop_size)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from viseme.core.checkpoint import ModelDir, check_keys, load_model_dir, save_model_dir
-from viseme.core.decoding import BeamConfig, beam_search, ctc_greedy
+from viseme.core.decoding import BeamConfig, Reading, beam_readings, beam_search, greedy_readings
 from viseme.core.device import resolve_device
 from viseme.core.errors import CheckpointError, ConfigError, MediaError
 from viseme.core.faces import FaceTracker, MouthCropper, choose_track
@@ -92,15 +91,6 @@ class Search:
             name: value for name, value in dataclasses.asdict(self).items() if name not in ("greedy", "beam_size")
         }
         return BeamConfig(beam=self.beam_size, **fields)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One reading of a clip."""
-
-    ids: tuple[int, ...]
-    score: float
-    confidence: float
 
 
 class RAVEn:
@@ -297,8 +287,9 @@ class RAVEn:
             memories = [self.encoder(self._input(recording))[0] for recording in recordings]
             lengths_B = torch.tensor([len(memory) for memory in memories], device=self.device)
             memory_BTD = pad_sequence(memories, batch_first=True)
-            found = self._greedy(model, memory_BTD, lengths_B) if search.greedy else None
-            if found is None:
+            if search.greedy:
+                found = greedy_readings(model.ctc(memory_BTD), lengths_B, model.config.blank)
+            else:
                 found = self._beam(model, memory_BTD, lengths_B, search)
         return [self._transcript(recording, best) for recording, best in zip(recordings, found, strict=True)]
 
@@ -312,45 +303,25 @@ class RAVEn:
         assert recording.samples is not None
         return self.inputs.audio(recording.samples)[None].to(self.device)
 
-    def _greedy(self, model: Recogniser, memory_BTD: Tensor, lengths_B: Tensor) -> list[list[_Found]]:
-        logp_BTV = model.ctc(memory_BTD)
-        found = []
-        for logp_TV, length, ids in zip(logp_BTV, lengths_B.tolist(), ctc_greedy(logp_BTV, lengths_B), strict=True):
-            peak_T, best_T = logp_TV[:length].max(-1)
-            spoken_T = best_T != model.config.blank
-            mean = float(peak_T[spoken_T].mean()) if bool(spoken_T.any()) else -math.inf
-            found.append([_Found(tuple(ids), float(peak_T.sum()), math.exp(mean))])
-        return found
-
-    def _beam(self, model: Recogniser, memory_BTD: Tensor, lengths_B: Tensor, search: Search) -> list[list[_Found]]:
+    def _beam(self, model: Recogniser, memory_BTD: Tensor, lengths_B: Tensor, search: Search) -> list[list[Reading]]:
         if search.lm_weight and self.lm is None:
             raise ConfigError("lm_weight needs a language model", hint="Give its model directory (--lm).")
         lm = self.lm if search.lm_weight else None
-        hypotheses = beam_search(memory_BTD, lengths_B, model.decoder, model.ctc, lm, search.beam_config())
-        found = []
-        for nbest in hypotheses:
-            some = []
-            for hypothesis in nbest:
-                ids = tuple(hypothesis.units)
-                spoken = hypothesis.scores.get("decoder", hypothesis.score)
-                confidence = math.exp(min(0.0, spoken / (len(ids) + 1)))  # the end is a decision too
-                some.append(_Found(ids, hypothesis.score, confidence))
-            found.append(some or [_Found((), -math.inf, 0.0)])
-        return found
+        return beam_readings(beam_search(memory_BTD, lengths_B, model.decoder, model.ctc, lm, search.beam_config()))
 
-    def _transcript(self, recording: Recording, best: Sequence[_Found]) -> Transcript:
+    def _transcript(self, recording: Recording, best: Sequence[Reading]) -> Transcript:
         assert self.tokenizer is not None
         first = best[0]
         return Transcript(
-            text=self.tokenizer.decode(first.ids),
-            tokens=first.ids,
+            text=self.tokenizer.decode(first.tokens),
+            tokens=first.tokens,
             confidence=first.confidence,
             score=first.score,
             modality=self.modality,
             duration_s=recording.frames(self.modality) / FPS,
             name=recording.name,
             notes=(*recording.notes, *((self.domain,) if self.domain else ())),
-            alternatives=tuple(self.tokenizer.decode(other.ids) for other in best[1:]),
+            alternatives=tuple(self.tokenizer.decode(other.tokens) for other in best[1:]),
         )
 
 

@@ -19,6 +19,7 @@ from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, ConfigError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from viseme.core.training import NotLearning, build_trainer, fit, seed_everything, whole_state
+from viseme.core.training.card import training_card
 from viseme.raven.collapse import CollapseAlarm
 from viseme.raven.data import DataConfig, limited, read_list, training_loader, units_of, validation_loader
 from viseme.raven.finetune import FinetuneOptim, FinetuneTask
@@ -302,19 +303,13 @@ def _report(
 
 
 def _card(cfg: DictConfig, trainer: Trainer, clips: Manifest, model: torch.nn.Module, description: str) -> str:
-    hours = sum(clips.lengths()) / 25 / 3600
-    corpora = ", ".join(sorted({row.dataset for row in clips if row.dataset})) or "an unnamed corpus"
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith("_val")}
-    lines = [
-        f"# {cfg.exp_name}",
-        "",
+    return training_card(
+        cfg.exp_name,
         description,
-        "",
-        f"- parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M",
-        f"- trained on: {len(clips)} clips, {hours:.2f} h, of {corpora} (manifest sha256 {clips.sha256()[:16]})",
-        f"- epochs: {trainer.current_epoch}, steps: {trainer.global_step}",
-        *(f"- {name}: {value:.4f}" for name, value in sorted(figures.items())),
-    ]
-    if cfg.card.domain:
-        lines += ["", f"**{cfg.card.domain}**"]
-    return "\n".join(lines) + "\n"
+        model,
+        clips,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        figures=trainer.callback_metrics,
+        domain=cfg.card.domain,
+    )
