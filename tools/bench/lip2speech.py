@@ -1,5 +1,5 @@
-"""Lip-to-speech: Griffin-Lim beside the published convolutional one and librosa, inference of both systems and a
-training step of the GAN beside plain ports, and how long a test set takes to be evaluated.
+"""Lip-to-speech: Griffin-Lim beside the published convolutional one and librosa, inference and a training
+step of both systems beside plain ports, and how long a test set takes to be evaluated.
 
 Quality of Griffin-Lim is the spectral convergence reached (smaller is better): compare rows of like convergence.
 """
@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from tools.bench.published_lip2speech import ConvolutionalStft, plain, plain_multitask, plain_step
+from tools.bench.published_lip2speech import (
+    ConvolutionalStft,
+    plain,
+    plain_multitask,
+    plain_multitask_step,
+    plain_step,
+)
 from tools.bench.registry import Work, case
 from torch import Tensor
 
@@ -20,10 +26,11 @@ from viseme.core.files import scratch_folder
 from viseme.core.media import write_audio, write_video
 from viseme.core.signal import MULTITASK_MEL, VCA_LRS_MEL, GriffinLim, peak_normalise, spectral_convergence
 from viseme.core.types import Audio, Video
+from viseme.lip2speech.batches import MultitaskBatch
 from viseme.lip2speech.evaluate import evaluate_split
-from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig
-from viseme.lip2speech.objective import VCAObjective, VCAStep
-from viseme.lip2speech.optim import vca_optimizers
+from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig, for_inference
+from viseme.lip2speech.objective import MultitaskObjective, MultitaskStep, VCAObjective, VCAStep
+from viseme.lip2speech.optim import multitask_optimizer, vca_optimizers
 from viseme.lip2speech.pipeline import Lip2Speech
 from viseme.lip2speech.sound import Inverter, mel_to_magnitude
 
@@ -112,12 +119,17 @@ def gan(*, port: bool) -> VCAGAN:
     return model
 
 
+def ready(model: Any, *, port: bool, bf16: bool) -> Any:
+    """As the pipeline has it."""
+    return model if port else for_inference(model, bf16=bf16)
+
+
 def half(on: bool) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=on)
 
 
 def inference(*, port: bool, bf16: bool = False) -> Work:
-    model = gan(port=port).eval()
+    model = ready(gan(port=port).eval(), port=port, bf16=bf16)
     frames = 25 * SECONDS
     video = torch.randn(1, 1, frames, 112, 112)
     layer = ConvolutionalStft(SPEC.n_fft, SPEC.hop, SPEC.win)
@@ -154,6 +166,7 @@ def multitask_inference(*, port: bool, bf16: bool = False) -> Work:
     model = MultitaskModel(MultitaskConfig()).eval()
     if port:
         plain_multitask(model)
+    model = ready(model, port=port, bf16=bf16)
     spec = MULTITASK_MEL
     video, prompt = torch.randn(1, 1, 25 * SECONDS, 112, 112), torch.rand(1, 1, 80, 50) * 2 - 1
     layer = ConvolutionalStft(spec.n_fft, spec.hop, spec.win)
@@ -234,6 +247,59 @@ def _() -> Work:
 @case("VCA-GAN, training step", "base, 2 x 50 frames, bf16-mixed", items=2, runs=2)
 def _() -> Work:
     return step(port=False, clips=2, frames=50, bf16=True)
+
+
+def multitask_step(*, port: bool, clips: int, frames: int, bf16: bool = False) -> Work:
+    torch.manual_seed(0)
+    model = MultitaskModel(MultitaskConfig(dropout=0.0, conformer_dropout=0.0)).train()
+    if port:
+        plain_multitask(model)
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, amsgrad=True)
+    else:
+        optimizer = multitask_optimizer([model])
+    units = 12
+    lengths = torch.full((clips,), frames)
+    batch = MultitaskBatch(
+        torch.randn(clips, 1, frames, 112, 112),
+        torch.rand(clips, 1, 80, 4 * frames) * 2 - 1,
+        torch.rand(clips, 1, 80, 100) * 2 - 1,
+        lengths,
+        4 * lengths,
+        torch.randint(1, 4000, (clips, units)),
+        torch.full((clips,), units),
+        torch.zeros(clips, dtype=torch.long),
+        lengths,
+        [],
+        [],
+        [],
+    )
+
+    def work() -> str:
+        if port:
+            return f"recon {plain_multitask_step(model, batch, optimizer):.3f}"
+        with half(bf16):
+            losses = MultitaskStep.run(model, MultitaskObjective(), batch).losses
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        return f"recon {float(losses['recon_loss'].detach()):.3f}"
+
+    return work
+
+
+@case("Multi-task, training step", "base, 2 x 50 frames", "plain port", items=2, runs=2)
+def _() -> Work:
+    return multitask_step(port=True, clips=2, frames=50)
+
+
+@case("Multi-task, training step", "base, 2 x 50 frames", items=2, runs=2)
+def _() -> Work:
+    return multitask_step(port=False, clips=2, frames=50)
+
+
+@case("Multi-task, training step", "base, 2 x 50 frames, bf16-mixed", items=2, runs=2)
+def _() -> Work:
+    return multitask_step(port=False, clips=2, frames=50, bf16=True)
 
 
 def evaluation(system: str, clips: int, *, bf16: bool) -> Work:

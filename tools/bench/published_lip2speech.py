@@ -12,17 +12,21 @@ from types import MethodType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from viseme.lip2speech.models import VCAGAN, MultitaskModel
+from viseme.core.layers import BasicBlock
+from viseme.core.layers.frontends import VisualStem
+from viseme.core.layers.linear import Linear
+from viseme.lip2speech.batches import MultitaskBatch
+from viseme.lip2speech.models import VCAGAN, GeneratedMels, Generator, MultitaskModel, VCASpeech
 from viseme.lip2speech.models.discriminators import DownBlock
 from viseme.lip2speech.models.generator import UpBlock
-from viseme.lip2speech.models.multitask import MultitaskVisualFront
+from viseme.lip2speech.models.multitask import CBAMBlock, MultitaskVisualFront
 from viseme.lip2speech.models.visual import VisualFront
 from viseme.lip2speech.objective import VCAObjective, adversarial_loss, gradient_penalty, mel_targets
 
-__all__ = ["ConvolutionalStft", "plain", "plain_multitask", "plain_step"]
+__all__ = ["ConvolutionalStft", "plain", "plain_multitask", "plain_multitask_step", "plain_step"]
 
 
 class ConvolutionalStft:
@@ -63,6 +67,9 @@ class ConvolutionalStft:
 
 def plain(model: VCAGAN) -> None:
     """Change a model's forward passes in place; weights and keys stay."""
+    model.speak = MethodType(_speak, model)  # type: ignore[method-assign]
+    model.generator.forward = MethodType(_generate, model.generator)  # type: ignore[method-assign]
+    _plain_trunk(model)
     for module in model.modules():
         if isinstance(module, UpBlock):
             module.forward = MethodType(_up, module)  # type: ignore[method-assign]
@@ -70,6 +77,40 @@ def plain(model: VCAGAN) -> None:
             module.forward = MethodType(_down, module)  # type: ignore[method-assign]
         elif isinstance(module, VisualFront):
             module.forward = MethodType(_front, module)  # type: ignore[method-assign]
+
+
+def _plain_trunk(model: nn.Module) -> None:
+    """The stem as a 3-D convolution, and blocks that keep whatever PyTorch's modules keep."""
+    for module in model.modules():
+        if isinstance(module, VisualStem):
+            module.forward = MethodType(nn.Sequential.forward, module)  # type: ignore[method-assign]
+        elif isinstance(module, BasicBlock):
+            module.forward = MethodType(_block, module)  # type: ignore[method-assign]
+
+
+def _block(self: BasicBlock, x: Tensor) -> Tensor:
+    shortcut = x if self.downsample is None else self.downsample(x)
+    y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+    return self.relu2((self.cbam(y) if isinstance(self, CBAMBlock) else y) + shortcut)
+
+
+@torch.no_grad()
+def _speak(self: VCAGAN, video: Tensor) -> VCASpeech:
+    mels = []
+    for side in (video, video.flip(-1)):
+        local, context = self.visual_front(side)
+        mels.append(self.generator(local, context).fine)
+    mel = (mels[0] + mels[1]) / 2
+    return VCASpeech(mel, self.postnet(mel), *mels)
+
+
+def _generate(self: Generator, local: Tensor, context: Tensor) -> GeneratedMels:
+    noise = self.draw_noise(*local.shape[:2])
+    x = torch.cat([local.transpose(1, 2).unsqueeze(2).repeat(1, 1, noise.shape[2], 1), noise], dim=1)
+    one = self.g1(self.decode(x))
+    two = self.g2(self.attconv1(torch.cat([one, self.att1(context, one)[0]], dim=1)))
+    three = self.g3(self.attconv2(torch.cat([two, self.att2(context, two)[0]], dim=1)))
+    return GeneratedMels(self.to_mel1(one), self.to_mel2(two), self.to_mel3(three))
 
 
 def _up(self: UpBlock, x: Tensor) -> Tensor:
@@ -96,8 +137,12 @@ def _front(self: VisualFront, video: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plain_multitask(model: MultitaskModel) -> None:
-    """The same for the multi-task system: its pictures in memory order (B, C, H, W)."""
+    """The same for the multi-task system: its pictures in memory order (B, C, H, W), and PyTorch's linear layers."""
     front = model.visual_front
+    _plain_trunk(model)
+    for part in model.modules():
+        if isinstance(part, Linear):
+            part.__class__ = nn.Linear
     front.forward = MethodType(_multitask_front, front)  # type: ignore[method-assign]
 
 
@@ -139,3 +184,17 @@ def plain_step(
     (adversarial + sync + 50 * recon).backward()
     speaking.step()
     return float(recon)
+
+
+def plain_multitask_step(model: MultitaskModel, batch: MultitaskBatch, optimizer: torch.optim.Optimizer) -> float:
+    """One training step of the multi-task system, every window the whole clip, with PyTorch's own CTC loss."""
+    speaker = model.speaker(batch.prompt)
+    features = model.visual_front(batch.video, batch.lengths)
+    logp = model.ctc(features).log_softmax(-1).transpose(0, 1)
+    ctc = F.ctc_loss(logp, batch.targets, batch.lengths, batch.target_lengths, zero_infinity=True)
+    mel = model.mel_head(features, speaker)
+    recon = (mel - batch.mel).abs().mean()
+    optimizer.zero_grad()
+    (100 * recon + ctc).backward()
+    optimizer.step()
+    return float(recon.detach())

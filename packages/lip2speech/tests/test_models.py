@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
 from viseme.core.errors import ConfigError
 from viseme.lip2speech.models import (
@@ -14,6 +17,7 @@ from viseme.lip2speech.models import (
     MultitaskModel,
     VCAConfig,
     build_model,
+    for_inference,
     model_config,
 )
 
@@ -63,6 +67,56 @@ def test_gan_shapes_and_noise() -> None:
     assert torch.equal(first.mel, model.speak(video, noise=noise, flipped_noise=noise).mel)
     assert not torch.equal(first.mel, model.speak(video).mel)
     assert model.speak(video, flip=False).flipped is None
+
+
+WIDE = {"generator": (128, 128, 128, 8, 4), "noise": 128, "widths": (4, 8, 256, 256)}
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.25])
+@pytest.mark.parametrize("changes", [{}, WIDE], ids=["narrow", "wide"])
+def test_ready_for_inference_speaks_the_same(changes: dict, slope: float) -> None:
+    """Norms in the convolutions, wide convolutions Winograd's; a PReLU that falls is not pooled before."""
+    torch.manual_seed(0)
+    model = randomised(VCAGAN(VCAConfig.preset("tiny", **changes)))
+    with torch.no_grad():
+        model.visual_front.frontend[2].weight.fill_(slope)
+    video, noise = torch.randn(2, 1, 21, 20, 20), torch.randn(2, 2, model.config.noise, 20, 21)
+    given = {"lengths_B": torch.tensor([21, 20]), "noise": noise[0], "flipped_noise": noise[1]}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    ready = for_inference(model)
+    for found, wanted in zip(ready.speak(video, **given), model.speak(video, **given)):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_multitask_ready_for_inference_speaks_the_same() -> None:
+    torch.manual_seed(0)
+    model = randomised(MultitaskModel(MultitaskConfig.preset("tiny", vocabulary=5, widths=(4, 8, 256, 256))))
+    given = torch.randn(2, 1, 9, 20, 20), torch.rand(2, 1, 80, 50), torch.tensor([9, 6])
+    torch.testing.assert_close(for_inference(model).speak(*given), model.speak(*given), rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_speaks_nearly_the_same() -> None:
+    torch.manual_seed(0)
+    model = randomised(VCAGAN(VCAConfig.preset("tiny")))
+    video, noise = torch.randn(1, 1, 21, 20, 20), torch.randn(2, 1, 4, 20, 21)
+    ready = for_inference(model, bf16=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ready.speak(video, noise=noise[0], flipped_noise=noise[1]).mel
+    wanted = model.speak(video, noise=noise[0], flipped_noise=noise[1]).mel
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.03)
+    assert model.generator.g1[0].conv1.weight.dtype == torch.float32
+
+
+def randomised(model: nn.Module) -> Any:
+    """In evaluation mode, its batch norms as if they had seen something."""
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, 0, 0.1)
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+    return model.eval()
 
 
 @pytest.mark.parametrize("config", [VCAConfig, MultitaskConfig, ContentConfig])

@@ -65,6 +65,21 @@ def test_content_supervision(store: Path, tmp_path: Path) -> None:
     )
 
 
+def test_starting_from_a_model_directory(store: Path, tmp_path: Path) -> None:
+    """The voice that a multi-task model was saved with is no weight; the other system's weights are refused."""
+    first = train("multitask_demo", store, tmp_path / "a", "trainer.max_steps=1")
+    again = train("multitask_demo", store, tmp_path / "b", "trainer.max_steps=1", "optim.lr=0", f"checkpoint={first}")
+    weights = [Lip2Speech.from_pretrained(path, device="cpu").model.mel_head.state_dict() for path in (first, again)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    command = ["train", "recipe=vca_demo", "model=vca_tiny", f"data.data={store}", f"checkpoint={first}", *TINY]
+    check_user_error(app, [*command, f"checkpoint_dir={tmp_path / 'c'}"], "do not fit", str(first))
+
+
+def test_windows_too_short_for_the_critics(store: Path, tmp_path: Path) -> None:
+    command = ["train", "recipe=vca_demo", "model=vca_tiny", f"data.data={store}", *TINY, "data.window_size=19"]
+    check_user_error(app, [*command, f"checkpoint_dir={tmp_path / 'x'}"], "at least 20 frames", "window_size=19")
+
+
 def test_a_step_moves_what_it_should() -> None:
     torch.manual_seed(0)
     model = VCAGAN(VCAConfig.preset("tiny")).train()

@@ -45,7 +45,7 @@ def multitask_optimizer(
     modules: Sequence[nn.Module], lr: float = 1e-4, weight_decay: float = 1e-5, *, amsgrad: bool = True
 ) -> Optimizer:
     """AdamW over all of them."""
-    return torch.optim.AdamW(_weights(modules), lr=lr, weight_decay=weight_decay, amsgrad=amsgrad)
+    return torch.optim.AdamW(_weights(modules), lr=lr, weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
 
 
 def schedule(optimizer: Optimizer, config: OptimConfig) -> LRScheduler:

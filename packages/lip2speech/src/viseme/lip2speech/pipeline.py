@@ -26,7 +26,15 @@ from viseme.core.media import probe, read_audio, stream_frames
 from viseme.core.types import Audio
 from viseme.lip2speech.items import PROMPT_COLUMNS
 from viseme.lip2speech.lips import LipInput
-from viseme.lip2speech.models import VCAGAN, MultitaskConfig, MultitaskModel, VCAConfig, build_model, model_config
+from viseme.lip2speech.models import (
+    VCAGAN,
+    MultitaskConfig,
+    MultitaskModel,
+    VCAConfig,
+    build_model,
+    for_inference,
+    model_config,
+)
 from viseme.lip2speech.sound import SPECTROGRAM_GAIN, Inverter, MelInverse, analyse, mel_to_magnitude
 from viseme.lip2speech.spectrum import SpectrumVocoder
 from viseme.lip2speech.synthesis import Synthesis
@@ -86,6 +94,7 @@ class Lip2Speech:
         self.lips, self.tokenizer, self.prompt = lips or LipInput(), tokenizer, prompt
         self.iterations, self.momentum, self.mel_inverse, self.flip = iterations, momentum, mel_inverse, flip
         self.domain, self.record, self.bf16 = domain, record, bf16
+        self._quick: VCAGAN | MultitaskModel | None = None
         self.vocoder: MelVocoder | SpectrumVocoder | None = None
         if vocoder is not None:
             self.use_vocoder(vocoder)
@@ -297,17 +306,27 @@ class Lip2Speech:
             video = torch.cat([video, video.new_zeros(1, padded - frames, *video.shape[2:])], dim=1)
         video = video[None].to(self.device)
         lengths, columns = torch.tensor([frames], device=self.device), COLUMNS_PER_FRAME * frames
-        if isinstance(self.model, VCAGAN):
+        network = self._network()
+        if isinstance(network, VCAGAN):
             draws = torch.Generator().manual_seed(seed)
-            noise = [self.model.generator.draw_noise(1, video.shape[2], draws).to(self.device) for _ in range(2)]
+            noise = [network.generator.draw_noise(1, video.shape[2], draws).to(self.device) for _ in range(2)]
             with self._precision():
-                spoken = self.model.speak(video, lengths, noise=noise[0], flipped_noise=noise[1], flip=self.flip)
+                spoken = network.speak(video, lengths, noise=noise[0], flipped_noise=noise[1], flip=self.flip)
             return spoken.mel[0, 0, :, :columns].float().cpu(), spoken.spectrogram[0, 0, :, :columns].float().cpu()
         if prompt is None:
             raise ConfigError("the multi-task system needs a voice", expected="a prompt")
         with self._precision():
-            mel = self.model.speak(video, prompt[None].to(self.device), lengths)
+            mel = network.speak(video, prompt[None].to(self.device), lengths)
         return mel[0, 0, :, :columns].float().cpu(), None
+
+    def _network(self) -> VCAGAN | MultitaskModel:
+        """The model, or on a CPU its quick twin, made when it is first asked for."""
+        if self.device.type != "cpu":
+            return self.model
+        if self._quick is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._quick = for_inference(self.model, bf16=self.bf16)
+        return self._quick
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

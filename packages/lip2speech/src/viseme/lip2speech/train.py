@@ -184,6 +184,7 @@ def _initialise(model: Any, cfg: DictConfig) -> None:
         path = Path(cfg.checkpoint)
         if path.is_dir():
             state = load_model_dir(path).state
+            state.pop("prompt", None)  # the voice that it was saved with is no weight
         elif isinstance(model, ContentRecogniser):
             state = convert_content_recogniser(read_object(path)["asr_model_state_dict"]).state_dict()
         else:

@@ -15,6 +15,7 @@ from viseme.lip2speech.models.config import (
 from viseme.lip2speech.models.conformer import Conformer
 from viseme.lip2speech.models.discriminators import Discriminator, SyncDiscriminator
 from viseme.lip2speech.models.generator import GeneratedMels, Generator, Postnet
+from viseme.lip2speech.models.inference import for_inference
 from viseme.lip2speech.models.multitask import (
     ContentRecogniser,
     CTCLayer,
@@ -53,6 +54,7 @@ __all__ = [
     "VocoderConfig",
     "build_model",
     "build_recogniser",
+    "for_inference",
     "grid_errors",
     "grid_text",
     "model_config",

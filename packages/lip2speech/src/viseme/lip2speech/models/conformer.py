@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viseme.core.layers.linear import Linear
+
 __all__ = ["Conformer", "sinusoid"]
 
 
@@ -39,7 +41,7 @@ class Wrapped(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, *, bias: bool = True) -> Wrapped:
-    layer = nn.Linear(inputs, outputs, bias=bias)
+    layer = Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)

@@ -9,6 +9,7 @@ B clips, T frames, D visual features, C channels of a map, F its rows (mel bands
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from viseme.core.layers.layout import picture_layout
+from viseme.core.layers.winograd import winograd_conv2d, winograd_pays
 
-__all__ = ["GeneratedMels", "Generator", "Postnet", "VisualContextAttention"]
+__all__ = ["GeneratedMels", "Generator", "Postnet", "UpBlock", "VisualContextAttention", "steady_rows"]
 
 ROWS = 20
 """Rows of the coarsest map; the finest has four times as many: the mel bands."""
@@ -31,6 +33,19 @@ class GeneratedMels(NamedTuple):
     coarse: Tensor
     middle: Tensor
     fine: Tensor
+
+
+def by_winograd(layer: nn.Module, x: Tensor) -> bool:
+    """Whether a convolution is computed Winograd's way: on CPUs, in float32, where it is wide."""
+    eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    return eager and x.device.type == "cpu" and x.dtype == torch.float32 and winograd_pays(layer)
+
+
+def convolve(layer: nn.Conv2d, x_BCFS: Tensor) -> Tensor:
+    """What the layer gives, by the faster of two ways."""
+    if by_winograd(layer, x_BCFS):
+        return winograd_conv2d(x_BCFS, layer.weight, layer.bias)
+    return layer(x_BCFS)
 
 
 class UpBlock(nn.Module):
@@ -56,16 +71,22 @@ class UpBlock(nn.Module):
         shortcut = x_BCFS if self.conv1x1 is None else self.conv1x1(x_BCFS)
         if self.up:
             y, shortcut = (F.interpolate(z, scale_factor=2, mode="nearest") for z in (y, shortcut))
-        y = self._mixed(y) if self.steady and y.shape[2] > 5 else self.conv1(y)
-        y = self.conv2(F.leaky_relu(self.norm2(y), 0.2))
+        y = self._mixed(y) if self.steady and y.shape[2] > 5 else convolve(self.conv1, y)
+        y = convolve(self.conv2, F.leaky_relu(self.norm2(y), 0.2))
         return (y + shortcut) * SQRT_HALF
 
     def _mixed(self, y_BCFS: Tensor) -> Tensor:
         """`conv1`, whose first channels are steady: five rows of them give every row that there is."""
         weight, rows = self.conv1.weight, y_BCFS.shape[2]
-        steady = F.conv2d(y_BCFS[:, : self.steady, :5], weight[:, : self.steady], padding=2)
-        moving = F.conv2d(y_BCFS[:, self.steady :], weight[:, self.steady :], self.conv1.bias, padding=2)
-        return moving + steady[:, :, [0, 1, *[2] * (rows - 4), 3, 4]]
+        convolution = winograd_conv2d if by_winograd(self.conv1, y_BCFS) else partial(F.conv2d, padding=2)
+        steady = convolution(y_BCFS[:, : self.steady, :5], weight[:, : self.steady])
+        moving = convolution(y_BCFS[:, self.steady :], weight[:, self.steady :], self.conv1.bias)
+        return moving + steady_rows(steady, rows)
+
+
+def steady_rows(five_BCFS: Tensor, rows: int) -> Tensor:
+    """All rows of a convolution of what is the same in all rows, from five: the inner ones are alike."""
+    return five_BCFS[:, :, [0, 1, *[2] * (rows - 4), 3, 4]]
 
 
 class VisualContextAttention(nn.Module):
@@ -161,8 +182,10 @@ class Generator(nn.Module):
         x = torch.cat([local_BDFT, noise.to(local_BTD)], dim=1)
         x = x.contiguous(memory_format=picture_layout(x))
         one = self.g1(self.decode(x))
-        two = self.g2(self.attconv1(torch.cat([one, self.att1(global_BDT, one, lengths_B)[0]], dim=1)))
-        three = self.g3(self.attconv2(torch.cat([two, self.att2(global_BDT, two, lengths_B)[0]], dim=1)))
+        seen = torch.cat([one, self.att1(global_BDT, one, lengths_B)[0]], dim=1)
+        two = self.g2(convolve(self.attconv1, seen))
+        seen = torch.cat([two, self.att2(global_BDT, two, lengths_B)[0]], dim=1)
+        three = self.g3(convolve(self.attconv2, seen))
         return GeneratedMels(self.to_mel1(one), self.to_mel2(two), self.to_mel3(three))
 
 

@@ -81,14 +81,18 @@ class VCAGAN(nn.Module):
             noise, flipped_noise: of the two passes, (B, channels, 20, T); drawn where None.
             flip: whether there is a second pass.
         """
-        direct = self._mel(video_B1THW, lengths_B, noise)
-        flipped = self._mel(video_B1THW.flip(-1), lengths_B, flipped_noise) if flip else None
+        # The pictures one pass after the other, which take the memory; what follows, both at once.
+        sides = [video_B1THW, video_B1THW.flip(-1)] if flip else [video_B1THW]
+        local_BTD = torch.cat([self.visual_front.local(side) for side in sides])
+        drawn = [
+            self.generator.draw_noise(len(video_B1THW), local_BTD.shape[1]) if given is None else given
+            for given in (noise, flipped_noise)[: len(sides)]
+        ]
+        lengths = None if lengths_B is None else lengths_B.repeat(len(sides))
+        mels = self.generator(local_BTD, self.visual_front.context(local_BTD), lengths, torch.cat(drawn)).fine
+        direct, flipped = mels.chunk(2) if flip else (mels, None)
         mel = direct if flipped is None else (direct + flipped) / 2
         return VCASpeech(mel, self.postnet(mel), direct, flipped)
-
-    def _mel(self, video_B1THW: Tensor, lengths_B: Tensor | None, noise: Tensor | None) -> Tensor:
-        local_BTD, global_BDT = self.visual_front(video_B1THW)
-        return self.generator(local_BTD, global_BDT, lengths_B, noise).fine
 
 
 class MultitaskModel(nn.Module):

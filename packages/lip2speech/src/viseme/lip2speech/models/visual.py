@@ -65,8 +65,16 @@ class VisualFront(nn.Module):
 
     def forward(self, video_B1THW: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, T, 112, 112) normalised crops -> local (B, T, D), global (B, D, T)."""
+        local_BTD = self.local(video_B1THW)
+        return local_BTD, self.context(local_BTD)
+
+    def local(self, video_B1THW: Tensor) -> Tensor:
+        """(B, T, D) of each frame and its neighbours."""
         batch, _, frames = video_B1THW.shape[:3]
         pictures_NCHW = self.resnet(fold_frames(self.frontend(video_B1THW)))
-        local_BTD = self.dropout(pictures_NCHW.mean(dim=(2, 3)).view(batch, frames, self.features))
+        return self.dropout(pictures_NCHW.mean(dim=(2, 3)).view(batch, frames, self.features))
+
+    def context(self, local_BTD: Tensor) -> Tensor:
+        """(B, D, T) of the whole clip, from its local features."""
         context_TBD, _ = self.sentence_encoder(local_BTD.transpose(0, 1))
-        return local_BTD, self.fc(context_TBD).permute(1, 2, 0)
+        return self.fc(context_TBD).permute(1, 2, 0)
