@@ -12,9 +12,9 @@ from viseme.avsr.data import (
     DataConfig,
     InputConfig,
     make_noise,
-    make_tokenizer,
     read_list,
     training_loader,
+    units_of,
     validation_loader,
 )
 from viseme.core.data import Manifest, ManifestRow, manifest_to_labels, write_labels
@@ -141,11 +141,11 @@ def test_crops_are_averaged_not_sampled() -> None:
 def test_units_of_every_kind(store: Path, tmp_path: Path) -> None:
     texts = ["BIN BLUE AT A ONE NOW", "SET RED BY B TWO SOON"] * 4
     for kind in ("words", "chars"):
-        made = make_tokenizer(config(store, units=kind), texts)
+        made = units_of(config(store, units=kind), texts)
         assert made.decode(made.encode(texts[0])) == texts[0]
         made.save(tmp_path / kind)
-        assert make_tokenizer(config(store, units=str(tmp_path / kind)), None).encode(texts[1]) == made.encode(texts[1])
-    pieces = make_tokenizer(config(store, units="sentencepiece", units_size=23), texts)
+        assert units_of(config(store, units=str(tmp_path / kind)), None).encode(texts[1]) == made.encode(texts[1])
+    pieces = units_of(config(store, units="sentencepiece", units_size=23), texts)
     assert pieces.decode(pieces.encode(texts[0])) == texts[0]
     with pytest.raises(ConfigError, match="no text"):
-        make_tokenizer(config(store, units="words"), None)
+        units_of(config(store, units="words"), None)

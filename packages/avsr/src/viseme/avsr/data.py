@@ -8,39 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.data.batching import BatchSampler
 from viseme.core.data.dataset import ClipDataset
 from viseme.core.data.labels import labels_to_manifest, read_labels
+from viseme.core.data.lists import find_list, is_manifest, usable_rows
 from viseme.core.data.loader import ClipLoader
+from viseme.core.data.mouth_input import MouthInput
 from viseme.core.data.recognition import RecognitionItem, RecognitionTransform, collate_recognition
 from viseme.core.data.transforms import TRAINING_SNRS_DB, NoiseBank, audio_eval, video_eval
 from viseme.core.errors import ConfigError, DataError
-from viseme.core.faces import CropVariant
 from viseme.core.signal import babble, pink_noise, white_noise
-from viseme.core.text import CharUnits, SentencePieceUnits, Tokenizer, WordUnits, load_tokenizer, train_sentencepiece
+from viseme.core.text import Tokenizer, make_tokenizer
 from viseme.core.types import Clip, Video
-
-T = TypeVar("T")
 
 __all__ = [
     "DataConfig",
     "InputConfig",
     "make_noise",
-    "make_tokenizer",
     "read_list",
     "training_loader",
-    "typed",
+    "units_of",
     "validation_loader",
 ]
 
@@ -51,29 +45,8 @@ BABBLE_VOICES = 30
 
 
 @dataclass(frozen=True)
-class InputConfig:
-    """How mouth crops and sound are made ready for the network; kept in the model directory.
-
-    Attributes:
-        crop: how mouths are cropped: `mediapipe` (four points) or `retinaface` (68).
-        frame_size: side that the 96-pixel crops are scaled to by averaging; 96 leaves them as they are (published).
-        crop_size: side of the part that the network sees (published: 88).
-    """
-
-    crop: CropVariant = "mediapipe"
-    frame_size: int = 96
-    crop_size: int = 88
-
-    def __post_init__(self) -> None:
-        if not 0 < self.crop_size <= self.frame_size:
-            raise ConfigError("crop_size must fit into frame_size", got=f"{self.crop_size} of {self.frame_size}")
-
-    def scale(self, crops: np.ndarray) -> np.ndarray:
-        """(T, H, W[, 3]) uint8 -> (T, frame_size, frame_size[, 3])."""
-        if crops.shape[1:3] == (self.frame_size, self.frame_size):
-            return crops
-        size = (self.frame_size, self.frame_size)
-        return np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_AREA) for crop in crops])
+class InputConfig(MouthInput):
+    """How mouth crops and sound are made ready for the network; kept in the model directory."""
 
     def video(self, crops: np.ndarray) -> Tensor:
         """What the network sees of (T, H, W[, 3]) uint8: (T, 1, crop_size, crop_size)."""
@@ -159,31 +132,7 @@ class DataConfig:
         return self.modality != "video"
 
 
-def typed(kind: type[T], cfg: Any) -> T:
-    """A group of the configuration as its dataclass.
-
-    Raises:
-        ConfigError: an unknown key, or a value of the wrong type.
-    """
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    assert isinstance(made, kind)
-    return made
-
-
 # ---------------------------------------------------------------------------------------------------------- lists
-
-
-def find_list(config: DataConfig, name: str) -> Path:
-    """A list by name: as given, below `root_dir/label_dir`, or below `root_dir`."""
-    root = Path(config.root_dir)
-    places = [Path(name), root / config.label_dir / name, root / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise DataError("no such list of clips", path=name, expected=" or ".join(str(place) for place in places[1:]))
 
 
 def read_list(
@@ -200,7 +149,7 @@ def read_list(
     Raises:
         DataError: no such list, none of its clips usable, or a published list without units.
     """
-    path = find_list(config, name)
+    path = find_list(name, config.root_dir, config.label_dir)
     if is_manifest(path):
         manifest = Manifest.read(path)
     elif tokenizer is None:
@@ -211,55 +160,23 @@ def read_list(
         manifest = labels_to_manifest(read_labels(path), config.root_dir, tokenizer)
     if split:
         manifest = manifest.filter(split=split)
-    wanted = [row for row in manifest if _has(row, config)]
-    if not wanted:
-        raise DataError(f"no clip with {config.modality} in the list", path=path, got=f"{len(manifest)} clips")
-    return Manifest(wanted, manifest.root)
-
-
-def is_manifest(path: Path) -> bool:
-    """Whether a list is a manifest (it names its columns), rather than a published label list."""
-    if path.suffix == ".parquet":
-        return True
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        return {"id", "path"} <= set(lines.readline().strip().split(","))
-
-
-def _has(row: ManifestRow, config: DataConfig) -> bool:
-    """Whether a clip has the streams that are read; a number that is not known counts as there."""
-    return (row.frames != 0 or not config.video) and (row.samples != 0 or not config.audio)
+    return usable_rows(manifest, video=config.video, audio=config.audio)
 
 
 # ---------------------------------------------------------------------------------------------------------- units
 
 
-def make_tokenizer(config: DataConfig, texts: Sequence[str] | None) -> Tokenizer:
-    """The text units that a configuration names.
-
-    Args:
-        config: its `units*` and `normaliser`.
-        texts: training text, for units that are made from it.
-
-    Raises:
-        ConfigError: units that are neither given nor can be made.
-        CheckpointError, DataError: unreadable units.
-    """
-    if config.units_model and config.units_file:
-        return SentencePieceUnits(config.units_model, config.units_file, config.normaliser)
-    if config.units_model or config.units_file:
-        raise ConfigError(
-            "a SentencePiece model and its units file belong together", expected="units_model and units_file"
-        )
-    if config.units not in ("words", "chars", "sentencepiece"):
-        return load_tokenizer(config.units)
-    if texts is None:
-        raise ConfigError("no text to make units from", got=config.units)
-    match config.units:
-        case "words":
-            return WordUnits.from_texts(texts, config.normaliser)
-        case "chars":
-            return CharUnits.from_texts(texts, config.normaliser)
-    return train_sentencepiece(texts, vocab_size=config.units_size, normaliser=config.normaliser)
+def units_of(config: DataConfig, texts: Sequence[str] | None) -> Tokenizer:
+    """The text units that a configuration names, of training text where they are to be made; raises as
+    `viseme.core.text.make_tokenizer`."""
+    return make_tokenizer(
+        config.units,
+        texts,
+        model=config.units_model,
+        file=config.units_file,
+        size=config.units_size,
+        normaliser=config.normaliser,
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- batches

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from viseme.avsr.data import BABBLE_VOICES, DataConfig, make_noise, read_list, typed
+from viseme.avsr.data import BABBLE_VOICES, DataConfig, make_noise, read_list
 from viseme.avsr.language_model import load_language_model
 from viseme.avsr.model import Modality
 from viseme.avsr.pipeline import AVSR, Recording, Search
 from viseme.avsr.transcript import Transcript
 from viseme.core.cli import track
+from viseme.core.cli.config import typed
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.data.dataset import ClipDataset, item_generator
 from viseme.core.data.lists import check_disjoint

@@ -26,10 +26,10 @@ from viseme.avsr.language_model import LMConfig, check_vocabulary, language_mode
 from viseme.avsr.model import AVSRConfig, AVSRModel, Modality
 from viseme.avsr.recording import FPS, Asked, Recording, RecordingReader
 from viseme.avsr.records import available_models
-from viseme.avsr.search import Found, Search, look
+from viseme.avsr.search import Search, look
 from viseme.avsr.transcript import Transcript, join, words_of
 from viseme.core.checkpoint import ModelDir, announce, find_record, load_model_dir, save_model_dir
-from viseme.core.decoding import ctc_align
+from viseme.core.decoding import Reading, ctc_align
 from viseme.core.device import resolve_device
 from viseme.core.errors import CheckpointError, ConfigError
 from viseme.core.layers.language_model import TransformerLM
@@ -297,7 +297,7 @@ class AVSR:
             audio = self.inputs.audio(recording.samples)[None].to(self.device)
         return video, audio
 
-    def _transcript(self, recording: Recording, best: Sequence[Found], logp_TV: Tensor) -> Transcript:
+    def _transcript(self, recording: Recording, best: Sequence[Reading], logp_TV: Tensor) -> Transcript:
         first = best[0]
         notes = recording.notes
         if not first.tokens:

@@ -5,17 +5,16 @@ B clips, T frames, D channels, V units.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from viseme.avsr.exported import OnnxModel
 from viseme.avsr.model import AVSRModel
-from viseme.core.decoding import BeamConfig, FullScorer, beam_search, ctc_greedy
+from viseme.core.decoding import BeamConfig, FullScorer, Reading, beam_readings, beam_search, greedy_readings
 from viseme.core.errors import ConfigError
 
-__all__ = ["Found", "Search", "look"]
+__all__ = ["Search", "look"]
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,6 @@ class Search:
         )
 
 
-@dataclass(frozen=True)
-class Found:
-    """One hypothesis: its units, the search's score, and the geometric mean of the units' probabilities."""
-
-    tokens: tuple[int, ...]
-    score: float
-    confidence: float
-
-
-NOTHING = Found((), -math.inf, 0.0)
-
-
 def look(
     model: AVSRModel | OnnxModel,
     memory_BTD: Tensor,
@@ -75,7 +62,7 @@ def look(
     lengths_B: Tensor,
     search: Search,
     language_model: FullScorer | None = None,
-) -> list[list[Found]]:
+) -> list[list[Reading]]:
     """The best hypotheses of each clip, best first (at least one each).
 
     Args:
@@ -90,27 +77,7 @@ def look(
         ConfigError: a weight for a language model that is not there, or one over other units.
     """
     if search.greedy:
-        return _greedy(logp_BTV, lengths_B, model.config.blank)
-    hypotheses = beam_search(
-        memory_BTD, lengths_B, model.decoder, lambda _: logp_BTV, language_model, search.beam_config()
+        return greedy_readings(logp_BTV, lengths_B, model.config.blank)
+    return beam_readings(
+        beam_search(memory_BTD, lengths_B, model.decoder, lambda _: logp_BTV, language_model, search.beam_config())
     )
-    found = []
-    for nbest in hypotheses:
-        some = []
-        for hypothesis in nbest:
-            ids = tuple(hypothesis.units)
-            spoken = hypothesis.scores.get("decoder", hypothesis.score)
-            units = len(ids) + 1  # the end is a decision too
-            some.append(Found(ids, hypothesis.score, math.exp(min(0.0, spoken / units))))
-        found.append(some or [NOTHING])
-    return found
-
-
-def _greedy(logp_BTV: Tensor, lengths_B: Tensor, blank: int) -> list[list[Found]]:
-    found = []
-    for logp_TV, length, ids in zip(logp_BTV, lengths_B.tolist(), ctc_greedy(logp_BTV, lengths_B), strict=True):
-        peak_T, best_T = logp_TV[:length].max(-1)
-        spoken_T = best_T != blank
-        mean = float(peak_T[spoken_T].mean()) if bool(spoken_T.any()) else -math.inf
-        found.append([Found(tuple(ids), float(peak_T.sum()), math.exp(mean))])
-    return found

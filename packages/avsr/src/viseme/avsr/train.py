@@ -12,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from viseme.avsr.data import (
     DataConfig,
-    make_tokenizer,
     read_list,
     training_loader,
-    typed,
+    units_of,
     validation_loader,
 )
 from viseme.avsr.model import AVSRConfig, AVSRModel
@@ -24,11 +23,13 @@ from viseme.avsr.published import convert, transfer_encoder, transfer_frontend
 from viseme.avsr.stages import budgeted, stages
 from viseme.avsr.task import AVSRTask, ModalityDropout, OptimConfig, start_at_unit_scale
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published
+from viseme.core.cli.config import typed
 from viseme.core.data import Manifest
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from viseme.core.training import build_trainer, fit, seed_everything, whole_state
+from viseme.core.training.card import training_card
 
 __all__ = ["TrainReport", "train"]
 
@@ -122,12 +123,12 @@ def _lists(data: DataConfig, run: Path, *, allow_overlap: bool) -> tuple[Tokeniz
     if (run / UNITS_DIR / TOKENIZER_FILE).is_file():
         tokenizer = load_tokenizer(run / UNITS_DIR)
     elif data.units_model or data.units_file or data.units not in ("words", "chars", "sentencepiece"):
-        tokenizer = make_tokenizer(data, None)
+        tokenizer = units_of(data, None)
     clips = read_list(data, data.train_file, split=data.train_split, tokenizer=tokenizer)
     if silent := sum(not row.text.strip() for row in clips):
         raise DataError(f"{silent} of {len(clips)} clips to train on have no text", path=data.train_file)
     if tokenizer is None:
-        tokenizer = make_tokenizer(data, [row.text for row in clips])
+        tokenizer = units_of(data, [row.text for row in clips])
     if data.max_clip_frames is not None:
         clips = _short(clips, data.max_clip_frames)
     if not (run / UNITS_DIR / TOKENIZER_FILE).is_file():
@@ -199,21 +200,17 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _card(cfg: DictConfig, trainer: Trainer, clips: Manifest, model: AVSRModel) -> str:
-    hours = sum(clips.lengths()) / 25 / 3600
-    corpora = ", ".join(sorted({row.dataset for row in clips if row.dataset})) or "an unnamed corpus"
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith("_val")}
-    lines = [
-        f"# {cfg.exp_name}",
-        "",
+    return training_card(
+        cfg.exp_name,
         cfg.card.description or "A recogniser trained with viseme-avsr.",
-        "",
-        f"- reads: {model.config.modality}{' (either or both)' if model.config.optional_modalities else ''}",
-        f"- parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M",
-        f"- trained on: {len(clips)} clips, {hours:.2f} h, of {corpora} (manifest sha256 {clips.sha256()[:16]})",
-        f"- epochs: {trainer.current_epoch}, steps: {trainer.global_step}; "
-        f"weights of the last {cfg.average} epochs averaged",
-        *(f"- {name}: {value:.4f}" for name, value in sorted(figures.items())),
-    ]
-    if cfg.card.domain:
-        lines += ["", f"**{cfg.card.domain}**"]
-    return "\n".join(lines) + "\n"
+        model,
+        clips,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        figures=trainer.callback_metrics,
+        facts=(
+            f"reads: {model.config.modality}{' (either or both)' if model.config.optional_modalities else ''}",
+            f"weights of the last {cfg.average} epochs averaged",
+        ),
+        domain=cfg.card.domain,
+    )

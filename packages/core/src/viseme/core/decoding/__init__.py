@@ -7,6 +7,7 @@ from viseme.core.decoding.alignment import UnitSpan, ctc_align
 from viseme.core.decoding.beam import BeamConfig, Hypothesis, beam_search
 from viseme.core.decoding.ctc import ctc_greedy
 from viseme.core.decoding.prefix_score import CTCPrefixScorer, PrefixState
+from viseme.core.decoding.readings import Reading, beam_readings, greedy_readings
 from viseme.core.decoding.scorers import FullScorer, ScorerState
 
 __all__ = [
@@ -15,9 +16,12 @@ __all__ = [
     "FullScorer",
     "Hypothesis",
     "PrefixState",
+    "Reading",
     "ScorerState",
     "UnitSpan",
+    "beam_readings",
     "beam_search",
     "ctc_align",
     "ctc_greedy",
+    "greedy_readings",
 ]
