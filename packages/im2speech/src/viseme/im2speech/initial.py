@@ -11,6 +11,7 @@ from torch import Tensor
 
 from viseme.core.checkpoint import load_model_dir, read_object, read_published
 from viseme.core.errors import CheckpointError, ConfigError
+from viseme.im2speech.hub import weights_file
 from viseme.im2speech.model import TIED, Captioner
 from viseme.im2speech.published import convert_captioner, convert_vitvq, read_module, read_tokenizer
 
@@ -31,7 +32,8 @@ def initialise(model: Captioner, cfg: DictConfig) -> None:
         if cfg[option] and not codes:
             raise ConfigError(f"{option} is for captioners of image codes", got=model.config.image)
     if cfg.pretrained_git:
-        transfer_git(model, read_published(cfg.pretrained_git), Path(cfg.pretrained_git))
+        path = weights_file(cfg.pretrained_git)
+        transfer_git(model, read_published(path), path)
     if cfg.pretrained_token_vit:
         state = read_published(cfg.pretrained_token_vit, unwrap="model")
         transfer_token_vit(model, state, Path(cfg.pretrained_token_vit))

@@ -36,6 +36,7 @@ from viseme.im2speech.data import (
     units_of,
 )
 from viseme.im2speech.decoding import GenerationConfig
+from viseme.im2speech.hub import weights_file
 from viseme.im2speech.initial import initialise
 from viseme.im2speech.model import Captioner, CaptionerConfig
 from viseme.im2speech.pipeline import Im2Speech, plain
@@ -61,7 +62,7 @@ class UnitsConfig:
 
     Attributes:
         features: `hubert` or `cepstra`.
-        hubert_path: fairseq's checkpoint, or the weights of transformers' `HubertModel`.
+        hubert_path: fairseq's checkpoint, or transformers' `HubertModel`: a file, a folder, or a model of the hub.
         layer: of HuBERT.
         clusters: units.
         share, iterations, batch, starts, seed: see `fit_clusters`.
@@ -202,7 +203,7 @@ def train_vocoder(cfg: DictConfig) -> TrainReport:
     items = segments("train", cfg.trainer.seed)
     units = 1 + max(int(sequence.max()) for sequence, _ in items.clips)
     model = UnitVocoder(options.geometry(max(units, cfg.units.clusters)), normalised=True)
-    trainer = build_trainer(cfg.trainer, run)
+    trainer = build_trainer(cfg.trainer, run, partial_backward=True)
     ranks = {"workers": data.num_workers, "rank": trainer.global_rank, "world_size": trainer.world_size}
     batches = fixed_batches(items, items.collate, options.batch_size, shuffle=True, seed=cfg.trainer.seed, **ranks)
     validation = None
@@ -296,7 +297,7 @@ def make_features(options: UnitsConfig) -> FrameFeatures:
         raise ConfigError(
             "HuBERT needs its weights", expected="units.hubert_path", hint="units=cepstra does without any."
         )
-    return load_hubert(Path(options.hubert_path), options.layer)
+    return load_hubert(weights_file(options.hubert_path), options.layer)
 
 
 def load_hubert(path: Path, layer: int = 6) -> HubertFeatures:
