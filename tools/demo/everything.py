@@ -22,6 +22,7 @@ from pathlib import Path
 from tools.demo.folder import DemoFolder, say
 from tools.demo.gallery import TITLES, write_gallery
 
+from viseme.core.cli import compose
 from viseme.core.data import Manifest
 from viseme.core.errors import DataError
 
@@ -29,8 +30,8 @@ __all__ = ["Everything"]
 
 SAMPLES = 4
 """Clips of each package in the report."""
-SCENE_BATCH, SCENE_EPOCHS, WARMUP = 32, 30, 100
-"""Of the captioner's recipe `demo`, whose warm-up must end long before the training of a small corpus does."""
+PICTURES = 5
+"""Rendered scenes for each talking clip: they cost little, and a captioner wants many."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Everything:
 
     Attributes:
         out: folder for everything.
-        clips: talking clips; there are as many pictures and half again.
+        clips: talking clips; there are five times as many pictures.
         seed: of corpora and training.
         minutes: of each network's training (two and a half times that for avsr); nine times as long together, and
             half as much again for everything else, on as many cores as there are.
@@ -165,7 +166,7 @@ class Everything:
             ),
             self._stage(
                 "scenes", self.scenes / "manifest.csv",
-                "viseme", "scenes", self.scenes, "--clips", self.clips * 3 // 2, *seed,
+                "viseme", "scenes", self.scenes, "--clips", PICTURES * self.clips, *seed,
             ),
         ]  # fmt: skip
 
@@ -174,15 +175,10 @@ class Everything:
         model = run / "model"
         options = ["recipe=demo", f"data.root_dir={self.store}", f"exp_dir={self.out}", "exp_name=avsr"]
 
-        def transcribe(log: Path) -> None:
-            out = made(run / "said") / "words.jsonl"
-            lips = ["--model", model, "--modality", "video"]
-            command(log, "avsr", "transcribe", *self.test_clips(), *lips, "--json", "--out", out)
-
         return [
             self._stage("avsr: train", model / "checksums.json", "avsr", "train", *options, *self._training(2.5)),
             self._evaluation("avsr", model),
-            Stage("avsr: transcribe", run / "said" / "words.jsonl", transcribe),
+            self._transcription("avsr", model, "--modality", "video"),
         ]  # fmt: skip
 
     def _raven(self) -> list[Stage]:
@@ -200,6 +196,7 @@ class Everything:
                 "raven", "train", "recipe=small_vsr", *common, "exp_name=raven", start, *self._training(0.7),
             ),
             self._evaluation("raven", run / "model"),
+            self._transcription("raven", run / "model"),
         ]  # fmt: skip
 
     def _lip2speech(self) -> list[Stage]:
@@ -259,8 +256,11 @@ class Everything:
         common = [f"data.root_dir={scenes}", f"exp_dir={self.out}"]
         units, voice = self.out / "im2speech_units" / "model", self.out / "im2speech_voice" / "model"
 
-        batches = math.ceil(len(Manifest.read(scenes / "manifest.csv").filter(split="train")) / SCENE_BATCH)
-        warmup = f"optim.warmup_steps={max(1, min(WARMUP, batches * SCENE_EPOCHS // 10))}"
+        # A warm-up that ends long before the training of a small corpus does.
+        recipe = compose("viseme.im2speech", ["recipe=demo"], missing_ok=True)
+        clips = len(Manifest.read(scenes / "manifest.csv").filter(split="train"))
+        steps = math.ceil(clips / recipe.data.batch_size) * recipe.trainer.max_epochs
+        warmup = f"optim.warmup_steps={max(1, min(recipe.optim.warmup_steps, steps // 10))}"
 
         def describe(log: Path) -> None:
             folder = made(run / "said")
@@ -295,6 +295,16 @@ class Everything:
             self._evaluation("im2speech", run / "model", f"evaluate.units={units}", "evaluate.limit=60", data=scenes),
             Stage("im2speech: describe", run / "said" / "done", describe),
         ]  # fmt: skip
+
+    def _transcription(self, package: str, model: Path, *options: str) -> Stage:
+        out = self.out / package / "said" / "words.jsonl"
+
+        def transcribe(log: Path) -> None:
+            made(out.parent)
+            words = ["transcribe", *self.test_clips(), "--model", model, *options, "--json", "--out", out]
+            command(log, package, *words)
+
+        return Stage(f"{package}: transcribe", out, transcribe)
 
     def _evaluation(self, package: str, model: Path, *keys: str, data: Path | None = None) -> Stage:
         out = self.out / package / "evaluation"

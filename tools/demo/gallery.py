@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.demo.report import STYLE
 
-from viseme.core.data import Manifest
+from viseme.core.data import Manifest, ManifestRow
 from viseme.core.files import write_text_atomic
 
 __all__ = ["write_gallery"]
@@ -70,32 +70,30 @@ def _figures(path: Path) -> str:
 
 
 def _samples(out: Path, package: str) -> str:
+    """Everything of a package that plays."""
     folder = out / package / "said"
-    if package == "avsr":
-        if not (folder / "words.jsonl").exists():
-            return ""
-        said = [json.loads(line) for line in (folder / "words.jsonl").read_text(encoding="utf-8").splitlines()]
-        manifest = Manifest.read(out / "corpus" / "manifest.csv")
-        by_name: dict[str, list[Any]] = {}
-        for row in manifest.filter(split="test"):
-            by_name.setdefault(Path(row.path).name, []).append(row)
-        return "".join(_read(one, by_name) for one in said)
     if package == "im2speech":
         pictures = sorted(path for path in folder.glob("*.*") if path.suffix in (".png", ".jpg"))
         return "".join(_described(path.relative_to(out)) for path in pictures)
+    if package in ("avsr", "raven"):
+        words = folder / "words.jsonl"
+        said = [json.loads(line) for line in words.read_text(encoding="utf-8").splitlines()] if words.exists() else []
+        manifest = Manifest.read(out / "corpus" / "manifest.csv") if said else []
+        by_name = {Path(row.path).name: row for row in manifest if row.split == "test"}
+        return "".join(_read(one, by_name[str(one["name"])]) for one in said)
+    spoken = "what is heard was made from the lips alone" if package == "lip2speech" else "another voice, new lips"
     films = (escape(path.relative_to(out).as_posix()) for path in sorted(folder.glob("*.mp4")))
     return "".join(
         f'<div class=clip><video src="{film}" {GROWN} controls preload=metadata></video>'
-        "<span class=muted>synthetic, AI-generated</span></div>"
+        f"<span class=muted>synthetic, AI-generated: {spoken}</span></div>"
         for film in films
     )
 
 
-def _read(said: Mapping[str, Any], by_name: Mapping[str, list[Any]]) -> str:
-    rows = by_name.get(str(said["name"]), [])
-    video = f'<video src="corpus/{escape(rows[0].path)}" {GROWN} controls preload=metadata></video>' if rows else ""
-    reference = f"said <b>{escape(rows[0].text)}</b>, " if rows else ""
-    return f"<div class=clip>{video}<div>{reference}lips alone read <b class=hyp>{escape(said['text'])}</b></div></div>"
+def _read(said: Mapping[str, Any], row: ManifestRow) -> str:
+    video = f'<video src="corpus/{escape(row.path)}" {GROWN} controls preload=metadata></video>'
+    words = f"said <b>{escape(row.text)}</b>, lips alone read <b class=hyp>{escape(said['text'])}</b>"
+    return f"<div class=clip>{video}<div>{words}</div></div>"
 
 
 def _described(picture: Path) -> str:
