@@ -178,14 +178,18 @@ def test_a_still_picture_speaks(model_dir: Path, talking: Path, tmp_path: Path) 
     assert made["synced"] == made["frames"] and made["passed"] == []
 
 
-def test_batches_do_not_matter(model_dir: Path, talking: Path, tmp_path: Path) -> None:
-    made = []
-    for size in (1, 7):
+def test_batches_do_not_matter(model_dir: Path, talking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither their size nor how many are made at once."""
+    made, threads = [], torch.get_num_threads()
+    for size, at_once in ((1, 1), (7, 3)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=at_once: count)
         out = tmp_path / f"{size}.mp4"
         Wav2Lip.from_pretrained(model_dir, device="cpu").sync(
             talking, talking, out, SyncOptions(batch_size=size, crf=0)
         )
         made.append(read_video(out).frames.astype(int))
+    monkeypatch.undo()
+    torch.set_num_threads(threads)
     assert np.abs(made[0] - made[1]).max() <= 2
 
 

@@ -80,7 +80,8 @@ class DataConfig:
         if self.fps <= 0 or self.windows_per_clip < 1 or self.val_windows < 2:
             raise ConfigError("fps and windows_per_clip are positive, val_windows at least 2", got=self)
         if self.min_distance < 1 or self.reference_distance < 1:
-            raise ConfigError("windows are one frame apart at least", got=self)
+            got = (self.min_distance, self.reference_distance)
+            raise ConfigError("data.min_distance and data.reference_distance", expected="1 or more", got=got)
         if not 0 <= self.augment <= 2:
             raise ConfigError("data.augment is a strength", expected="0 (none) to 2", got=self.augment)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def load_network(path: str | Path, kind: str) -> Loaded:
         if (record := identify(path, "wav2lip")) is not None:
             announce(record)
         model, found, settings = published.build(), published.kind, published_settings(published)
-        weights = path
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     else:
         folder = load_model_dir(path)
         if folder.config.get("package") != "wav2lip" or folder.config.get("kind") not in KINDS:
@@ -71,11 +73,10 @@ def load_network(path: str | Path, kind: str) -> Loaded:
         if odd := sorted(set(model.state_dict()) ^ set(folder.state)):
             raise CheckpointError(f"{len(odd)} weights are missing or unknown", path=path, got=", ".join(odd[:5]))
         model.load_state_dict(folder.state, assign=True)
-        weights = folder.file("model.safetensors")
+        listed = json.loads(folder.file("checksums.json").read_text(encoding="utf-8"))
+        digest = str(listed["files"]["model.safetensors"]["sha256"])  # checked when the folder was read
     if found != kind:
         raise CheckpointError(f"this is the {found}, not the {kind}", path=path)
-    with weights.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Loaded(model.eval(), found, settings, digest)
 
 
