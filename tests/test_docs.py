@@ -86,6 +86,8 @@ def check_command(code: str, *, whole: bool) -> None:
     words = shlex.split(code) if whole else optional_parts(code)
     prog, verb_name = words[0], words[1]
     app = load(prog)
+    if verb_name in ("--help", "--version"):
+        return
     assert verb_name in app.verbs, f"{prog} has no verb {verb_name}"
     verb = app.verbs[verb_name]
     rest = words[2:] if app._translate is None else app._translate(words[1:])[1:]
