@@ -78,6 +78,7 @@ def prepare_command(talks: Path, store: Path, *words: object) -> list[object]:
     return ["prepare", talks, store, "--workers", 1, *words]
 
 
+@pytest.mark.heavy
 def test_two_preparations_of_one_store(talks: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     words = prepare_command(talks, store)
@@ -93,6 +94,7 @@ def test_two_preparations_of_one_store(talks: Path, tmp_path: Path) -> None:
     assert len(Manifest.read(store / "manifest.csv")) == 4
 
 
+@pytest.mark.heavy
 def test_parts_of_a_job_array_share_a_store(talks: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     words = prepare_command(talks, store, "--shard", "1/2")

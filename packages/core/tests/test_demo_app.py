@@ -128,6 +128,7 @@ def test_nothing_is_left_behind(made_up: Path, tmp_path: Path, monkeypatch: pyte
     assert not list(temporary.glob("viseme*"))
 
 
+@pytest.mark.heavy
 def test_a_crowd_is_served_in_turn_or_turned_away(made_up: Path, tmp_path: Path) -> None:
     """Ten visitors at once where three may wait: nobody is forgotten, one request runs at a time, and the app still
     answers afterwards; an upload over the limit is refused while it comes in."""
