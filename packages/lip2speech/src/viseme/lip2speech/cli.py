@@ -67,7 +67,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--model", required=True, metavar="DIR", help="model directory"),
     arg("--video", metavar="FILE", help="also write the video with its speech"),
     arg("--reference", metavar="FILE", help="sound or video whose voice to take (multi-task models)"),
-    arg("--save-mel", metavar="FILE", help="also write the mel as .npz"),
+    arg("--save-mel", metavar="FILE", nargs="?", const="", help="also write the mel as .npz (default: beside the sound)"),
     arg("--picture", metavar="FILE", help="also write a picture of the mel, .png"),
     arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
     arg("--vocoder", metavar="DIR", help="neural vocoder (model directory) instead of Griffin-Lim"),
@@ -98,8 +98,8 @@ def speak(args: argparse.Namespace) -> None:
     spoken = speaker.speak(args.input, reference=args.reference, face=args.face, seed=args.seed)
     out = Path(args.out) if args.out else Path(args.input).with_suffix(".wav")
     spoken.save(out)
-    if args.save_mel:
-        spoken.save_mel(args.save_mel)
+    if args.save_mel is not None:
+        spoken.save_mel(args.save_mel or out.with_suffix(".npz"))
     if args.picture:
         spoken.save_picture(args.picture)
     if args.video:
