@@ -67,7 +67,7 @@ def evaluate(cfg: DictConfig) -> None:
     arg("--model", required=True, metavar="DIR", help="model directory"),
     arg("--video", metavar="FILE", help="also write the video with its speech"),
     arg("--reference", metavar="FILE", help="sound or video whose voice to take (multi-task models)"),
-    arg("--save-mel", metavar="FILE", nargs="?", const="", help="also write the mel as .npz (default: beside the sound)"),
+    arg("--save-mel", metavar="FILE", nargs="?", const="", help="also write the mel, .npz (default: beside the sound)"),
     arg("--picture", metavar="FILE", help="also write a picture of the mel, .png"),
     arg("--face", type=int, metavar="N", help="which face of several (default: 1, the most prominent)"),
     arg("--vocoder", metavar="DIR", help="neural vocoder (model directory) instead of Griffin-Lim"),
