@@ -16,6 +16,7 @@ from viseme.core.testing.commands import check_user_error, run_command
 from viseme.core.training import History
 from viseme.core.types import Audio, Video
 from viseme.wav2lip.cli import app
+from viseme.wav2lip.geometry import face_inputs
 from viseme.wav2lip.options import SyncOptions
 from viseme.wav2lip.pipeline import PROVENANCE, Wav2Lip
 from viseme.wav2lip.train import ALARM_STEPS
@@ -191,6 +192,24 @@ def test_batches_do_not_matter(model_dir: Path, talking: Path, tmp_path: Path, m
     monkeypatch.undo()
     torch.set_num_threads(threads)
     assert np.abs(made[0] - made[1]).max() <= 2
+
+
+@pytest.mark.parametrize("reference", ["same", "rest"])
+def test_what_the_generator_is_shown_of_the_face(
+    model_dir: Path, talking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    shown: list[np.ndarray] = []
+
+    def noting(crops: list, size: int, references: list | None = None) -> np.ndarray:
+        made = face_inputs(crops, size, references)
+        shown.extend(made[..., 3:])
+        return made
+
+    monkeypatch.setattr("viseme.wav2lip.pipeline.face_inputs", noting)
+    options = SyncOptions(reference=reference, silence_gate=False)  # type: ignore[arg-type]
+    Wav2Lip.from_pretrained(model_dir, device="cpu").sync(talking, talking, tmp_path / "o.mp4", options)
+    moves = max(float(np.abs(face - shown[0]).max()) for face in shown)
+    assert len(shown) > 20 and (moves == 0.0 if reference == "rest" else moves > 0.05)
 
 
 def test_track_cache(model_dir: Path, talking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
     assert isinstance(loaded.model, Wav2LipGenerator) and isinstance(judge, SyncExpert)
     generator = fused(loaded.model).to(device)
     offset = int(loaded.settings.get("audio_offset_frames", 0))
+    rest = loaded.settings.get("reference") == "rest"
     scorer = _syncnet(options.syncnet, device)
     inception = None
     if options.inception is not None:
@@ -121,8 +122,8 @@ def evaluate_list(cfg: DictConfig) -> EvaluateResult:
     rows, per_clip = {name: _Row() for name in ROWS}, []
     for number, clip in enumerate(clips):
         other = clips[(number + 1) % len(clips)]
-        own_faces = _generate(generator, clip, clip.mel, offset, data.fps, device)
-        other_faces = _generate(generator, clip, other.mel, offset, data.fps, device)
+        own_faces = _generate(generator, clip, clip.mel, offset, data.fps, device, rest=rest)
+        other_faces = _generate(generator, clip, other.mel, offset, data.fps, device, rest=rest)
         cases: dict[str, tuple[np.ndarray, _Clip]] = {
             ROWS[0]: (clip.faces, clip),
             ROWS[1]: (clip.faces, other),
@@ -184,14 +185,23 @@ def mouth_curve(faces_bgr: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _generate(
-    generator: Wav2LipGenerator, clip: _Clip, mel: np.ndarray, offset: int, fps: float, device: torch.device
+    generator: Wav2LipGenerator,
+    clip: _Clip,
+    mel: np.ndarray,
+    offset: int,
+    fps: float,
+    device: torch.device,
+    *,
+    rest: bool,
 ) -> np.ndarray:
-    """The clip's faces with lips for a spectrogram, uint8 BGR, as many as there is sound for."""
+    """The clip's faces with lips for a spectrogram, uint8 BGR, as many as there is sound for. With `rest`, the face
+    with the most closed mouth is the reference of all; else each its own."""
     count = min(len(clip.faces), int(mel.shape[1] / (80 / fps)))
     windows = MelWindows(mel, [mel_start(frame, fps) + round(offset * 80 / fps) for frame in range(count)])
     made = []
     for places in batched(count, 32):
-        inputs = face_inputs(list(clip.faces[places.start : places.stop]), clip.faces.shape[1])
+        shown = [clip.faces[int(np.argmin(clip.opening))]] * len(places) if rest else None
+        inputs = face_inputs(list(clip.faces[places.start : places.stop]), clip.faces.shape[1], shown)
         made.append(generate_faces(generator, inputs, windows[places], device))
     return np.concatenate(made).clip(0, 255).astype(np.uint8)
 

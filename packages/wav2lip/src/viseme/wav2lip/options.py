@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from viseme.core.errors import ConfigError
 from viseme.wav2lip.blend import BlendOptions
 from viseme.wav2lip.enhance import Enhancer
 from viseme.wav2lip.source import Loop
 
-__all__ = ["SyncOptions", "SyncedVideo"]
+__all__ = ["Reference", "SyncOptions", "SyncedVideo"]
+
+Reference = Literal["same", "rest"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class SyncOptions:
         sizes: scale a video by its first frame as the published evaluation does: pixels that a face should have, the
             least and the largest short side of the frame (180, 480, 720).
         resize_factor, rotate, crop: what is done to a video's frames first (see `geometry.apply_frame_options`).
+        reference: what tells the generator whose face it is: `same`, the very frame, as published, whose mouth it sees
+            and partly repeats; or `rest`, the frame with the most closed mouth, so that the sound alone decides. None:
+            as the model was trained.
         smooth: frames of the centred smoothing of boxes; 0 for none.
         blend: how faces are put back.
         enhancer: what is done to each generated face before it is put back (see `enhance.py`).
@@ -51,6 +56,7 @@ class SyncOptions:
     rotate: bool = False
     crop: tuple[int, int, int, int] = (0, -1, 0, -1)
     sizes: tuple[int, int, int] | None = None
+    reference: Reference | None = None
     smooth: int = 7
     blend: BlendOptions = field(default_factory=BlendOptions)
     enhancer: Enhancer | None = None
@@ -64,6 +70,8 @@ class SyncOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not self.fps > 0 or self.max_gap < 0 or self.smooth < 0 or self.resize_factor < 1:
             raise ConfigError("sizes and rates are positive, smoothing and gaps not negative", got=self)
+        if self.reference not in (None, *get_args(Reference)):
+            raise ConfigError("no such reference", expected=" or ".join(get_args(Reference)), got=self.reference)
         if self.box is not None and not (0 <= self.box[0] < self.box[1] and 0 <= self.box[2] < self.box[3]):
             raise ConfigError("a box is top bottom left right in pixels", got=self.box)
 

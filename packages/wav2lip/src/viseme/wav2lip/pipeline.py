@@ -31,8 +31,8 @@ from viseme.wav2lip.enhance import enhanced
 from viseme.wav2lip.fast import fused
 from viseme.wav2lip.geometry import face_inputs
 from viseme.wav2lip.models import Wav2LipGenerator
-from viseme.wav2lip.options import SyncedVideo, SyncOptions
-from viseme.wav2lip.plan import Plan, Progress, make_plan
+from viseme.wav2lip.options import Reference, SyncedVideo, SyncOptions
+from viseme.wav2lip.plan import Plan, Progress, make_plan, rest_frame
 from viseme.wav2lip.sound import Clock, check_output
 from viseme.wav2lip.source import prefetched
 from viseme.wav2lip.synthesis import SoundWindows, generate_faces
@@ -64,6 +64,7 @@ class Wav2Lip:
         audio_offset_frames: of the generator's training (see `windows.frame_starts`).
         device: `auto`, `cpu`, `cuda`, ...
         bf16: half the precision, where the processor or GPU has units for it.
+        reference: what it is shown of the face where options do not say (see `SyncOptions.reference`).
         synthetic: the generator was trained on rendered faces; results say so.
         sha256: of the weights' file, for provenance.
     """
@@ -73,6 +74,7 @@ class Wav2Lip:
         generator: Wav2LipGenerator,
         *,
         audio_offset_frames: float = 0.0,
+        reference: Reference = "same",
         device: str | torch.device = "auto",
         bf16: bool = False,
         synthetic: bool = False,
@@ -80,7 +82,7 @@ class Wav2Lip:
     ) -> None:
         self.device = resolve_device(device)
         self.generator = fused(generator, torch.bfloat16 if bf16 else torch.float32).to(self.device)
-        self.size = generator.config.image_size
+        self.size, self.reference = generator.config.image_size, reference
         self.audio_offset_frames, self.synthetic, self.sha256 = audio_offset_frames, synthetic, sha256
 
     @classmethod
@@ -95,6 +97,7 @@ class Wav2Lip:
         return cls(
             loaded.model,
             audio_offset_frames=float(loaded.settings.get("audio_offset_frames", 0)),
+            reference=loaded.settings.get("reference", "same"),
             device=device,
             bf16=bf16,
             synthetic=bool(loaded.settings.get("synthetic")),
@@ -157,6 +160,15 @@ class Wav2Lip:
 
     # --------------------------------------------------------------------------------------------------- parts
 
+    def _reference(self, plan: Plan, options: SyncOptions) -> np.ndarray | None:
+        """The crop that the generator is shown of the face, BGR; None: each frame's own."""
+        if (options.reference or self.reference) == "same":
+            return None
+        k = rest_frame(plan.path)
+        frame = next(plan.source.shown([k]))
+        box = clip_box(_padded(plan.path.boxes[k], options.pads), frame.shape[:2])
+        return None if box is None else _crop_bgr(_Job(frame, 0, k, box))
+
     def _windows(self, plan: Plan, options: SyncOptions) -> SoundWindows:
         offset = self.audio_offset_frames - options.audio_offset_ms / 1000 * plan.source.fps
         starts = frame_starts(len(plan.index), plan.source.fps, offset)
@@ -211,14 +223,14 @@ class Wav2Lip:
     def _finished(self, jobs: Iterable[_Job], plan: Plan, options: SyncOptions, clock: Clock) -> Iterator[_Job]:
         """The frames in order, with generated mouths where there are faces. On a processor several batches are made at
         once, each by few threads, which waits less than one batch by all; a batch more than these is held."""
-        windows = self._windows(plan, options)
+        windows, reference = self._windows(plan, options), self._reference(plan, options)
         pending: deque[Future[list[_Job]]] = deque()
         with _workers(self.device) as (pool, count):
             for batch in _batches(jobs, options.batch_size):
                 chosen = [job for job in batch if job.box is not None and plan.gate[job.number] > 0]
                 with clock("sound"):
                     mel = windows[[job.number for job in chosen]]
-                pending.append(pool.submit(self._batch, batch, chosen, mel, plan, options, clock))
+                pending.append(pool.submit(self._batch, batch, chosen, mel, reference, plan, options, clock))
                 if len(pending) > count:
                     yield from pending.popleft().result()
             while pending:
@@ -229,6 +241,7 @@ class Wav2Lip:
         jobs: list[_Job],
         chosen: list[_Job],
         mel: np.ndarray,
+        reference: np.ndarray | None,
         plan: Plan,
         options: SyncOptions,
         clock: Clock,
@@ -236,7 +249,8 @@ class Wav2Lip:
         if not chosen:
             return jobs
         with clock("generating"):
-            faces = face_inputs([_crop_bgr(job) for job in chosen], self.size)
+            shown = None if reference is None else [reference] * len(chosen)
+            faces = face_inputs([_crop_bgr(job) for job in chosen], self.size, shown)
             made = generate_faces(self.generator, faces, mel, self.device)
         with clock("blending"):
             for job, face_BGR in zip(chosen, made):

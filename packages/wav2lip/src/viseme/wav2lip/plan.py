@@ -26,7 +26,7 @@ from viseme.wav2lip.sound import RATE, Clock, Sound, open_sound
 from viseme.wav2lip.source import Source, open_source, source_index
 from viseme.wav2lip.track_cache import TrackCache
 
-__all__ = ["Plan", "Progress", "make_plan"]
+__all__ = ["Plan", "Progress", "make_plan", "rest_frame"]
 
 _OPEN = 0.06  # lips further apart than this share of the distance between the eyes are not at rest
 
@@ -153,6 +153,11 @@ def _fixed_path(source: Source, box: tuple[int, int, int, int]) -> FacePath:
     count = sum(1 for _ in source.each())
     boxes = np.tile(np.array([x1, y1, x2, y2], np.float64), (count, 1))
     return FacePath(boxes, np.zeros((count, 68, 2), np.float32), np.ones(count, bool))
+
+
+def rest_frame(path: FacePath) -> int:
+    """The frame in which the mouth is most closed, of those where the face is seen."""
+    return int(np.argmin([_openness(points) if seen else np.inf for points, seen in zip(path.points, path.seen)]))
 
 
 def _openness(points: np.ndarray) -> float:

@@ -185,6 +185,7 @@ def _run(
         settings = {"synthetic": bool(cfg.card.synthetic), "fps": data.fps}
         if kind == "generator":
             settings["audio_offset_frames"] = data.frame_shift  # used as it was trained
+            settings["reference"] = "rest" if data.reference_distance > WINDOW else "same"
         save_network(directory, kind, model, settings=settings, card=_card(cfg, kind, trainer, clips, metrics, model))
     trainer.strategy.barrier("model directory")
     return TrainReport(directory, run, trainer.current_epoch, trainer.global_step, len(clips), left_out, metrics)
