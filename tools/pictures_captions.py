@@ -1,7 +1,7 @@
 """The picture of im2speech's README: unseen scenes, what was understood of their spoken descriptions, and those as mel
 spectrograms, the reference speech below. Everything in it is synthetic.
 
-python -m tools.pictures_captions EVALUATION SCENES OUT.png      EVALUATION of `im2speech evaluate` over SCENES
+python -m tools.pictures_captions EVALUATION SCENES OUT.jpg      EVALUATION of `im2speech evaluate` over SCENES
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def main(evaluation: str, scenes: str, out: str) -> None:
     said = "SYNTHETIC: rendered pictures, synthetic voices. The first pictures of the test list, none of them chosen."
     cv2.putText(note, said, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.37, GREY, 1, cv2.LINE_AA)
     content = np.concatenate([sheet, note])[..., ::-1]
-    cv2.imwrite(out, content, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(out, content, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 4:
-        sys.exit("usage: python -m tools.pictures_captions EVALUATION SCENES OUT.png")
+        sys.exit("usage: python -m tools.pictures_captions EVALUATION SCENES OUT.jpg")
     main(*sys.argv[1:])
