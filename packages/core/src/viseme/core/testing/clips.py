@@ -1,7 +1,7 @@
 """Small media files with every difficulty that real ones bring, for tests.
 
 Every frame shows its own number, and the sound is a sweep, so that a test can tell *which* frame came out and *where*
-the sound lies, after any codec.
+the sound lies, after any codec. T frames, H, W of a picture, S samples.
 """
 
 from __future__ import annotations
