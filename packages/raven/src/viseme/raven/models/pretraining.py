@@ -328,7 +328,8 @@ def whiten(x_BTD: Tensor, mask: Tensor, eps: float = WHITEN_EPS, *, margin: int 
         variances_D, directions_DD = torch.linalg.eigh(torch.cov(frames_ND.T, correction=0))
         floor = eps * variances_D.mean() + NORM_EPS
         scaled_DD = directions_DD * (variances_D.clamp(min=0) + floor).rsqrt()
-        return ((x_BTD.float() - mean_D) @ scaled_DD @ directions_DD.T).to(x_BTD.dtype)
+        white_BTD: Tensor = (x_BTD.float() - mean_D) @ scaled_DD @ directions_DD.T
+    return white_BTD.to(x_BTD.dtype)
 
 
 def _inner(mask: Tensor, margin: int) -> Tensor:
