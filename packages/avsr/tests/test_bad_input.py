@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from viseme.core.data import Manifest
 from viseme.core.media import read_clip, read_video, write_video
 from viseme.core.testing.clips import truncate, write_clip, write_sound
 from viseme.core.testing.commands import Outcome, check_user_error, run_command
-from viseme.core.text import CharUnits
+from viseme.core.text import CharUnits, load_tokenizer
 from viseme.core.types import Audio, Video
 
 
@@ -266,6 +268,40 @@ def test_training_without_data(tmp_path: Path) -> None:
     check_user_error(app, command, "no such list")
 
 
+@pytest.mark.heavy
+def test_mixed_languages(store: Path, tmp_path: Path) -> None:
+    """Units are made of all languages' text; units of one language keep what they cannot spell visible; error rates
+    come for each language apart."""
+    whole = Manifest.read(store / "manifest.csv")
+    greek = str.maketrans("ABEHIKMNOPTXYZ", "ΑΒΕΗΙΚΜΝΟΡΤΧΥΖ")
+    seen: Counter[str] = Counter()
+    rows = []
+    for row in whole:
+        seen[row.split] += 1
+        other = replace(row, text=row.text.translate(greek), language="el")
+        rows.append(row if seen[row.split] % 2 else other)
+    Manifest(rows, whole.root).write(store / "both.csv")
+    lists = [f"data.{split}_file=both.csv" for split in ("train", "val", "test")]
+    train = ["train", "recipe=tiny", f"data.root_dir={store}", f"exp_dir={tmp_path}", "trainer.progress=false"]
+    train += ["trainer.max_steps=1", "data.units=chars", "average=1"]
+    assert run_command(app, [*train, *lists, "exp_name=both"]).code == 0
+    units = load_tokenizer(tmp_path / "both" / "units")
+    assert all(units.decode(units.encode(row.text)) == row.text for row in rows if row.split == "trainval")
+
+    english = tmp_path / "english"
+    CharUnits.from_texts([row.text for row in whole]).save(english)
+    narrow = load_tokenizer(english)
+    assert all(narrow.decode(narrow.encode(row.text)).count("<unk>") > 3 for row in rows if row.language == "el")
+    assert narrow.unknown_rate > 0.05  # type: ignore[attr-defined] - of which core warns
+
+    rates = ["evaluate", "recipe=tiny", f"data.root_dir={store}", f"evaluate.model={tmp_path / 'both' / 'model'}"]
+    rates += ["data.test_file=both.csv", "evaluate.by=language", "evaluate.modalities=[audio]", "evaluate.greedy=true"]
+    done = run_command(app, [*rates, f"evaluate.out={tmp_path}", "allow_overlap=true"])
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert {"en", "el"} <= {row["group"] for row in found["rows"]}
+
+
 def test_training_on_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "empty.csv").write_text("", encoding="utf-8")
@@ -284,7 +320,7 @@ def test_training_on_an_empty_list(tmp_path: Path) -> None:
         ("data.modality_dropout.video=-1", "modality"),
         ("data.batching=random", "batching"),
         ("model.dim=33", "heads"),
-        ("data.units_model=some.model", "units_file"),
+        ("data.units_model=some.model", "units file"),
         ("pretrained_model_path=none.pth", "none.pth"),
     ],
 )
