@@ -17,6 +17,7 @@ from viseme.core.cli import compose
 from viseme.core.data import Manifest
 from viseme.core.testing.commands import check_user_error, run_command
 from viseme.core.testing.processes import torchrun_commands
+from viseme.core.training.callbacks import History
 
 TINY = [
     "recipe=tiny",
@@ -126,6 +127,31 @@ def test_two_processes_do_what_one_does_that_accumulates_two(store: Path, tmp_pa
             assert difference <= 1e-3 * state["exp_avg"].abs().max() + 1e-7, index
     weights = [load_model_dir(tmp_path / name / "model").state for name in ("one", "ddp", "fsdp")]
     assert weights[0].keys() == weights[1].keys() == weights[2].keys()
+
+
+@pytest.mark.heavy
+def test_shared_out_stopped_and_taken_up(store: Path, tmp_path: Path) -> None:
+    """FSDP, stopped after a step and started again, gets the very weights of a run that never stopped."""
+    same = ["trainer.devices=2", "trainer.strategy=fsdp", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"]
+    same += ["trainer.max_steps=2"]
+    straight, stopped = (
+        tiny(store, tmp_path, *same, "average=1", f"exp_name={name}") for name in ("straight", "stopped")
+    )
+    done = torchrun_commands("viseme.avsr.cli", tmp_path, straight, [*stopped, "trainer.max_minutes=0.0001"])
+    assert done.returncode == 0, done.stderr
+    history = tmp_path / "stopped" / "history.jsonl"
+    (before,) = (line for line in History.read(history) if line["stage"] == "train")
+    done = torchrun_commands("viseme.avsr.cli", tmp_path, stopped)
+    assert done.returncode == 0, done.stderr
+    first, second = (line for line in History.read(history) if line["stage"] == "train")
+    assert first == before and (first["step"], second["step"]) == (1, 2)  # its clock too: step 1 was not made again
+    wanted, found = (read_object(tmp_path / name / "last.ckpt") for name in ("straight", "stopped"))
+    assert found["global_step"] == wanted["global_step"] == 2
+    for name, value in wanted["state_dict"].items():
+        assert torch.equal(found["state_dict"][name], value), name
+    (theirs,), (moments,) = found["optimizer_states"], wanted["optimizer_states"]
+    for index, state in moments["state"].items():
+        assert torch.equal(theirs["state"][index]["exp_avg"], state["exp_avg"]), index
 
 
 # ------------------------------------------------------------------------------------------------------------ speed

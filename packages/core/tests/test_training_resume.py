@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -77,13 +77,17 @@ class Kill(Callback):
             raise KilledError
 
 
-def run(folder: Path, kill: int | None = None, *, workers: int = 0, resume: Any = "auto", **options: Any) -> dict:
+def run(
+    folder: Path, kill: int | None = None, *, stop: int = 0, workers: int = 0, resume: Any = "auto", **options: Any
+) -> dict:
     seed_everything(1)
     module = Module()
     torch.rand(7 if kill is None else 3)  # the state of the generators before a run must not matter
     options = {"checkpoint_every_steps": 1, "progress": False, "alarm": False, "log_every_n_steps": 1, **options}
     cfg = TrainerConfig(max_epochs=EPOCHS, accelerator="cpu", seed=5, **options)
     trainer = build_trainer(cfg, folder, callbacks=[] if kill is None else [Kill(kill)])
+    if stop:
+        trainer.callbacks.append(Stop(stop))
     sampler = BatchSampler([1] * CLIPS, BATCH, seed=5)
     train = ClipLoader(Items(), sampler, default_collate, workers=workers)
     fit(trainer, module, train, DataLoader(Items(), batch_size=5, num_workers=0), resume=resume)
@@ -114,6 +118,34 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, options: dict) -> None:
         with pytest.raises(KilledError):
             run(folder, kill, **options)
         assert not differing(whole, run(folder, **options)), f"killed before batch {kill}"
+
+
+class Stop(Callback):
+    """Ends training after some batches in the manner of `max_minutes`: politely, with a checkpoint."""
+
+    def __init__(self, after_batches: int) -> None:
+        self.left = after_batches
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        self.left -= 1
+        trainer.should_stop = trainer.should_stop or self.left == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every_steps": 0}], ids=["each step", "epochs alone"])
+def test_stopped_in_the_middle_equals_uninterrupted(tmp_path: Path, options: dict) -> None:
+    """The epoch that was stopped is taken up where it was, also the last one."""
+    whole = run(tmp_path / "whole", **options)
+    for after in (1, 5, CLIPS // BATCH + 1, STEPS - 1):
+        run(tmp_path / str(after), stop=after, **options)
+        assert not differing(whole, run(tmp_path / str(after), **options)), f"stopped after batch {after}"
+
+
+def test_a_time_limit_waits_for_the_whole_step(tmp_path: Path) -> None:
+    options = {"accumulate_grad_batches": 3, "checkpoint_every_steps": 0}
+    whole = run(tmp_path / "whole", **options)
+    run(tmp_path / "stopped", max_minutes=1e-6, **options)
+    assert History.read(tmp_path / "stopped" / "history.jsonl")[-1]["step"] == 1
+    assert not differing(whole, run(tmp_path / "stopped", **options))
 
 
 def test_killed_again_and_again(tmp_path: Path) -> None:

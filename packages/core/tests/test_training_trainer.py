@@ -187,11 +187,6 @@ def test_more_machines_than_one_need_a_launcher(tmp_path: Path, monkeypatch: pyt
     assert build_trainer(several, tmp_path).num_nodes == 4
 
 
-def test_time_limit(tmp_path: Path) -> None:
-    trainer = build_trainer(TrainerConfig(max_minutes=0.5), tmp_path)
-    assert any(type(callback).__name__ == "Timer" for callback in trainer.callbacks)
-
-
 def test_the_room_itself_does_not_import_lightning() -> None:
     import subprocess
     import sys

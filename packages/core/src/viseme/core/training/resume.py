@@ -18,13 +18,14 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from viseme.core.checkpoint import read_object
 from viseme.core.errors import CheckpointError, ConfigError
 from viseme.core.files import atomic_path
 
-__all__ = ["LoaderPlace", "StepCheckpoint", "StepSeed", "derive_seed", "find_resume", "seed_everything"]
+__all__ = ["LoaderPlace", "StepCheckpoint", "StepSeed", "TimeLimit", "derive_seed", "find_resume", "seed_everything"]
 
 LAST = "last.ckpt"
 
@@ -73,7 +74,17 @@ class LoaderPlace(Callback):
 
     Lightning does it while it sets up the loaders, which happens before the checkpoint is read wherever a module asks
     for `estimated_stepping_batches` in `configure_optimizers`: the epoch would silently start from its beginning.
+
+    Nor may an epoch count as over that was only stopped in its middle (by `max_minutes`, or a signal): Lightning counts
+    it, and would go on with the next epoch's batches, or not at all where that was the last one.
     """
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = checkpoint["loops"]["fit_loop"]
+        for place in loop["state_dict"].get("combined_loader", []):
+            if place.get("position"):
+                for counts in loop["epoch_progress"].values():  # in all, and of this run
+                    counts["processed"] = counts["completed"] = counts["started"] - 1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.fit_loop._load_combined_loader_states()  # nothing where it was done, or nothing was resumed
@@ -90,11 +101,24 @@ class StepCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        # Only right after an optimiser step: between steps there is an accumulated gradient, which no checkpoint keeps.
-        between = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not between and step % self.every_steps == 0 and not trainer.is_last_batch:
+        whole = _between_steps(trainer, batch_idx) and not trainer.is_last_batch
+        if whole and trainer.global_step % self.every_steps == 0:
             trainer.save_checkpoint(self.path)
+
+
+class TimeLimit(Timer):
+    """Ends training after a time, the runs before it included, once the optimiser step is whole."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if _between_steps(trainer, batch_idx):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+def _between_steps(trainer: Trainer, batch_idx: int) -> bool:
+    """No gradient is accumulated: none would be lost, for no checkpoint keeps it."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
 
 
 def find_resume(resume: str | Path | None, directory: Path) -> Path | None:

@@ -25,7 +25,7 @@ from viseme.core.files import only_run
 from .allocator import kept_memory
 from .callbacks import History, NonFiniteGuard, NotLearning, PlainProgress
 from .config import TrainerConfig
-from .resume import LoaderPlace, SafeCheckpointIO, StepCheckpoint, StepSeed, find_resume
+from .resume import LoaderPlace, SafeCheckpointIO, StepCheckpoint, StepSeed, TimeLimit, find_resume
 
 __all__ = ["build_trainer", "fit"]
 
@@ -70,7 +70,6 @@ def build_trainer(
         precision=options.precision,  # type: ignore[arg-type]
         max_epochs=options.max_epochs,
         max_steps=options.max_steps,
-        max_time=timedelta(minutes=options.max_minutes) if options.max_minutes else None,
         accumulate_grad_batches=options.accumulate_grad_batches,
         gradient_clip_val=options.gradient_clip_val or None,
         deterministic=options.deterministic or None,
@@ -193,6 +192,8 @@ def _callbacks(options: TrainerConfig, directory: Path, own: Sequence[Callback])
         made.append(NotLearning())
     if options.ema_decay:
         made.append(EMAWeightAveraging(decay=options.ema_decay))
+    if options.max_minutes:
+        made.append(TimeLimit(timedelta(minutes=options.max_minutes), verbose=False))
     if options.progress:
         made.append(RichProgressBar() if sys.stderr.isatty() else PlainProgress())
     if options.checkpoint_every_steps:
