@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from viseme.core.layers import BasicBlock
 from viseme.core.layers.frontends import VisualStem
 from viseme.core.layers.linear import Linear
+from viseme.core.signal.mel import LogRange
 from viseme.lip2speech.batches import MultitaskBatch
 from viseme.lip2speech.models import VCAGAN, GeneratedMels, Generator, MultitaskModel, VCASpeech
 from viseme.lip2speech.models.discriminators import DownBlock
@@ -193,7 +194,8 @@ def plain_multitask_step(model: MultitaskModel, batch: MultitaskBatch, optimizer
     logp = model.ctc(features).log_softmax(-1).transpose(0, 1)
     ctc = F.ctc_loss(logp, batch.targets, batch.lengths, batch.target_lengths, zero_infinity=True)
     mel = model.mel_head(features, speaker)
-    recon = (mel - batch.mel).abs().mean()
+    levels = LogRange()  # the loss is of log magnitudes, not of what the network gives
+    recon = (levels.unscale(mel) - levels.unscale(batch.mel)).abs().mean()
     optimizer.zero_grad()
     (100 * recon + ctc).backward()
     optimizer.step()
