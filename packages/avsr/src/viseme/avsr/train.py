@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +29,11 @@ from viseme.core.errors import CheckpointError, DataError
 from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from viseme.core.training import build_trainer, fit, seed_everything, whole_state
 from viseme.core.training.card import training_card
+from viseme.core.training.report import TrainReport
 
-__all__ = ["TrainReport", "train"]
+__all__ = ["train"]
 
 UNITS_DIR = "units"
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a run left behind.
-
-    Attributes:
-        model: the model directory.
-        run: the run's folder: checkpoints, history, logs.
-        epochs, steps: done in all.
-        clips: trained on.
-        parameters: of the network.
-    """
-
-    model: Path
-    run: Path
-    epochs: int
-    steps: int
-    clips: int
-    parameters: int
 
 
 def train(cfg: DictConfig) -> TrainReport:

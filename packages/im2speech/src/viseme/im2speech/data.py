@@ -12,12 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -42,13 +40,11 @@ __all__ = [
     "read_list",
     "recordings",
     "read_units",
-    "typed",
     "write_units",
 ]
 
 RATE = 16000
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 @dataclass
@@ -82,20 +78,6 @@ class DataConfig:
     num_workers: int = 5
     cache_images: bool = False
     codes_file: str | None = None
-
-
-def typed(kind: type[T], cfg: Any) -> T:
-    """A group of the configuration as its dataclass.
-
-    Raises:
-        ConfigError: an unknown key, or a value of the wrong type.
-    """
-    try:
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), cfg))
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    assert isinstance(made, kind)
-    return made
 
 
 def read_list(config: DataConfig, part: str) -> Manifest:

@@ -18,6 +18,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from viseme.core.cli import track
+from viseme.core.cli.config import typed
 from viseme.core.data import Manifest, ManifestRow
 from viseme.core.errors import DataError, VisemeError
 from viseme.core.media import read_audio, write_audio
@@ -25,7 +26,7 @@ from viseme.core.metrics import bootstrap_interval, collect_provenance, count_er
 from viseme.core.metrics.captions import caption_scores, ptb_tokenise
 from viseme.core.metrics.captions_java import meteor, spice
 from viseme.core.metrics.recogniser import Recogniser, load_recogniser
-from viseme.im2speech.data import RATE, DataConfig, read_list, references_of, typed
+from viseme.im2speech.data import RATE, DataConfig, read_list, references_of
 from viseme.im2speech.images import read_image
 from viseme.im2speech.pipeline import Im2Speech, Synthesis
 from viseme.im2speech.report import write_report

@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from viseme.core.checkpoint import average_states, last_epochs, load_model_dir, read_published, save_model_dir
 from viseme.core.cli import track
+from viseme.core.cli.config import typed
 from viseme.core.data import Manifest
 from viseme.core.errors import CheckpointError, ConfigError, DataError, VisemeError
 from viseme.core.layers.hifigan import UnitVocoder, UnitVocoderConfig, plain_weights
 from viseme.core.media import read_audio
 from viseme.core.training import build_trainer, fit, seed_everything
+from viseme.core.training.report import TrainReport
 from viseme.im2speech.augment import TokenAugment
 from viseme.im2speech.codes import read_codes
 from viseme.im2speech.data import (
@@ -32,7 +34,6 @@ from viseme.im2speech.data import (
     pixels_for,
     read_list,
     recordings,
-    typed,
     units_of,
 )
 from viseme.im2speech.decoding import GenerationConfig
@@ -53,7 +54,7 @@ from viseme.im2speech.units import (
 )
 from viseme.im2speech.vocoder import VocoderConfig, VocoderTask
 
-__all__ = ["TrainReport", "UnitsConfig", "check_disjoint", "load_vocoder", "train"]
+__all__ = ["UnitsConfig", "check_disjoint", "load_vocoder", "train"]
 
 
 @dataclass
@@ -77,18 +78,6 @@ class UnitsConfig:
     batch: int = 10_000
     starts: int = 20
     seed: int = 1369
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a run left behind: model directory, run folder, epochs and optimiser steps done, items, parameters."""
-
-    model: Path
-    run: Path
-    epochs: int
-    steps: int
-    clips: int
-    parameters: int
 
 
 def train(cfg: DictConfig) -> TrainReport:

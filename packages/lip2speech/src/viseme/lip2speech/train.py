@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from viseme.core.checkpoint import load_model_dir, read_object
 from viseme.core.cli.config import typed
 from viseme.core.errors import CheckpointError, ConfigError
 from viseme.core.training import build_trainer, fit, seed_everything
+from viseme.core.training.report import TrainReport
 from viseme.lip2speech.data import Clips, DataConfig, ItemMaker, loader, make_tokenizer, read_clips
 from viseme.lip2speech.models import (
     VCAGAN,
@@ -37,7 +38,7 @@ from viseme.lip2speech.storage import save_recogniser
 from viseme.lip2speech.task import ContentTask, MultitaskTask, VCATask
 from viseme.lip2speech.vocoder import VocoderObjective, VocoderTask, vocoder_loader
 
-__all__ = ["TrainReport", "train"]
+__all__ = ["train"]
 
 SYSTEMS: dict[str, Any] = {
     "vca": VCAConfig,
@@ -46,18 +47,6 @@ SYSTEMS: dict[str, Any] = {
     "vocoder": VocoderConfig,
     "spectrum": SpectrumConfig,
 }
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a run left behind: its model directory, and how much was done."""
-
-    model: Path
-    run: Path
-    epochs: int
-    steps: int
-    clips: int
-    parameters: int
 
 
 def train(cfg: DictConfig) -> TrainReport:
