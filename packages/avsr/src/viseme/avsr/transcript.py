@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from viseme.avsr.model import Modality
+from viseme.core import decoding
 from viseme.core.decoding import UnitSpan
 
 __all__ = ["Transcript", "Word", "join", "words_of"]
@@ -30,47 +29,20 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class Transcript(decoding.Transcript):
     """The words of one clip, or of one part of a long one.
 
     Attributes:
-        text: what was said.
-        tokens: ids of its units.
-        confidence: geometric mean of the units' probabilities given the ones before, 0 to 1; 0 where nothing was found.
-        score: of the search that found it, a log-probability (higher is better).
-        modality: what it was read from.
-        duration_s: of what was read.
-        name: of the file or clip.
-        notes: what the reader of the text should know: a face that was lost, a rate that was converted, a model that
-            knows only few words.
-        alternatives: texts of the next best hypotheses, best first.
         words: with times and confidences; empty where the text cannot be laid over the frames.
         start_s: where in the file the part begins.
         speaker: number of the face, from 1; None where faces were not told apart.
         parts: of a long recording, which is read in parts; empty where it was read whole.
     """
 
-    text: str
-    tokens: tuple[int, ...]
-    confidence: float
-    score: float
-    modality: Modality
-    duration_s: float
-    name: str = ""
-    notes: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = ()
     words: tuple[Word, ...] = ()
     start_s: float = 0.0
     speaker: int | None = None
     parts: tuple[Transcript, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain = asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def words_of(

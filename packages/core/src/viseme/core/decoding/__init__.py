@@ -9,6 +9,7 @@ from viseme.core.decoding.ctc import ctc_greedy
 from viseme.core.decoding.prefix_score import CTCPrefixScorer, PrefixState
 from viseme.core.decoding.readings import Reading, beam_readings, greedy_readings
 from viseme.core.decoding.scorers import FullScorer, ScorerState
+from viseme.core.decoding.transcript import Transcript
 
 __all__ = [
     "BeamConfig",
@@ -18,6 +19,7 @@ __all__ = [
     "PrefixState",
     "Reading",
     "ScorerState",
+    "Transcript",
     "UnitSpan",
     "beam_readings",
     "beam_search",
