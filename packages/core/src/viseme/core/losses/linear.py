@@ -108,13 +108,11 @@ def linear_in_chunks(
     for start in range(0, total, size):
         chunk = slice(start, min(start + size, total))
         hidden_CD = (hidden_ND[chunk] if rows is None else hidden_ND[rows[chunk]]).to(operand)
-        made_fast = fast_product(hidden_CD, weight.T)
-        if made_fast is None and buffer is None:
-            buffer = hidden_ND.new_empty((size, vocabulary), dtype=dtype)
-        if made_fast is None:
-            assert buffer is not None
-            made_fast = product(hidden_CD, weight.T, out=buffer[: len(hidden_CD)])
-        logits_CV = made_fast
+        logits_CV = fast_product(hidden_CD, weight.T)
+        if logits_CV is None:
+            if buffer is None:
+                buffer = hidden_ND.new_empty((size, vocabulary), dtype=dtype)
+            logits_CV = product(hidden_CD, weight.T, out=buffer[: len(hidden_CD)])
         if bias is not None:
             logits_CV += bias
         visit(logits_CV, chunk)

@@ -60,7 +60,7 @@ class ScanReport:
 
         found = []
         for top, folders, names in os.walk(self.root, onerror=unreadable):
-            for folder in (Path(top, name) for name in folders if name.lower().endswith(tuple(media)) and media):
+            for folder in (Path(top, name) for name in folders if name.lower().endswith(tuple(media))):
                 self.skip(folder, "a folder with the name of a recording; what is in it is read")
             for path in (Path(top, name) for name in names):
                 if path.is_file():
