@@ -26,8 +26,8 @@ from viseme.core.data import Manifest
 from viseme.core.data.word_times import WORD_TIMES, frame_units, parse_word_times
 from viseme.core.files import write_text_atomic
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME
-from viseme.core.text import Tokenizer
-from viseme.raven.data import DataConfig, limited, read_list, units_of, validation_loader
+from viseme.core.text import Tokenizer, units_of
+from viseme.raven.data import DataConfig, limited, read_list, validation_loader
 from viseme.raven.models import Encoder
 from viseme.raven.pipeline import RAVEn
 

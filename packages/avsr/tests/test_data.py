@@ -14,13 +14,12 @@ from viseme.avsr.data import (
     make_noise,
     read_list,
     training_loader,
-    units_of,
     validation_loader,
 )
 from viseme.core.data import Manifest, ManifestRow, manifest_to_labels, write_labels
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import ConfigError, DataError
-from viseme.core.text import WordUnits
+from viseme.core.text import WordUnits, units_of
 
 
 def config(store: Path, **changes: object) -> DataConfig:

@@ -25,7 +25,7 @@ from viseme.core.data.recognition import RecognitionItem, RecognitionTransform, 
 from viseme.core.data.transforms import TRAINING_SNRS_DB, NoiseBank, audio_eval, video_eval
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.signal import babble, pink_noise, white_noise
-from viseme.core.text import Tokenizer, make_tokenizer
+from viseme.core.text import Tokenizer
 from viseme.core.types import Clip, Video
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "make_noise",
     "read_list",
     "training_loader",
-    "units_of",
     "validation_loader",
 ]
 
@@ -161,22 +160,6 @@ def read_list(
     if split:
         manifest = manifest.filter(split=split)
     return usable_rows(manifest, video=config.video, audio=config.audio)
-
-
-# ---------------------------------------------------------------------------------------------------------- units
-
-
-def units_of(config: DataConfig, texts: Sequence[str] | None) -> Tokenizer:
-    """The text units that a configuration names, of training text where they are to be made; raises as
-    `viseme.core.text.make_tokenizer`."""
-    return make_tokenizer(
-        config.units,
-        texts,
-        model=config.units_model,
-        file=config.units_file,
-        size=config.units_size,
-        normaliser=config.normaliser,
-    )
 
 
 # -------------------------------------------------------------------------------------------------------- batches

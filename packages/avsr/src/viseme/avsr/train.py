@@ -13,7 +13,6 @@ from viseme.avsr.data import (
     DataConfig,
     read_list,
     training_loader,
-    units_of,
     validation_loader,
 )
 from viseme.avsr.model import AVSRConfig, AVSRModel
@@ -26,7 +25,7 @@ from viseme.core.cli.config import typed
 from viseme.core.data import Manifest
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, DataError
-from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
+from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer, units_of
 from viseme.core.training import build_trainer, fit, seed_everything, whole_state
 from viseme.core.training.card import training_card
 from viseme.core.training.report import TrainReport

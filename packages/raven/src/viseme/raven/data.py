@@ -28,7 +28,7 @@ from viseme.core.data.transforms import match_audio
 from viseme.core.errors import ConfigError, DataError
 from viseme.core.faces import CropVariant
 from viseme.core.layers.frontends import SAMPLES_PER_FRAME
-from viseme.core.text import Tokenizer, make_tokenizer
+from viseme.core.text import Tokenizer
 from viseme.core.types import Clip
 from viseme.raven.transforms import TimeMask, audio_input, video_input_eval, video_input_train
 
@@ -39,7 +39,6 @@ __all__ = [
     "RavenTransform",
     "read_list",
     "training_loader",
-    "units_of",
     "validation_loader",
 ]
 
@@ -153,18 +152,6 @@ class DataConfig:
 
 
 # ---------------------------------------------------------------------------------------------------------- lists
-
-
-def units_of(config: DataConfig, texts: list[str] | None) -> Tokenizer:
-    """The text units that a configuration names; raises as `make_tokenizer`."""
-    return make_tokenizer(
-        config.units,
-        texts,
-        model=config.units_model,
-        file=config.units_file,
-        size=config.units_size,
-        normaliser=config.normaliser,
-    )
 
 
 def read_list(

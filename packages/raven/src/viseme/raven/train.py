@@ -17,11 +17,11 @@ from viseme.core.cli.config import typed
 from viseme.core.data import Manifest
 from viseme.core.data.lists import check_disjoint
 from viseme.core.errors import CheckpointError, ConfigError, DataError
-from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer
+from viseme.core.text import TOKENIZER_FILE, Tokenizer, load_tokenizer, units_of
 from viseme.core.training import NotLearning, build_trainer, fit, seed_everything, whole_state
 from viseme.core.training.card import training_card
 from viseme.raven.collapse import CollapseAlarm
-from viseme.raven.data import DataConfig, limited, read_list, training_loader, units_of, validation_loader
+from viseme.raven.data import DataConfig, limited, read_list, training_loader, validation_loader
 from viseme.raven.finetune import FinetuneOptim, FinetuneTask
 from viseme.raven.models.encoder import Encoder
 from viseme.raven.models.pretraining import PretrainConfig, Pretrainer

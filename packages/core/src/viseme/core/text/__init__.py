@@ -4,7 +4,7 @@ sub-words, characters, words) that live in model directories as `tokenizer.yaml`
 from __future__ import annotations
 
 from viseme.core.text.listed import ListedUnits
-from viseme.core.text.making import make_tokenizer
+from viseme.core.text.making import UnitsOptions, make_tokenizer, units_of
 from viseme.core.text.normalise import NORMALISERS, normalise
 from viseme.core.text.storage import TOKENIZER_FILE, load_tokenizer
 from viseme.core.text.tokenizers import CharUnits, SentencePieceUnits, Tokenizer, UnitTokenizer, WordUnits
@@ -21,7 +21,9 @@ __all__ = [
     "CharUnits",
     "WordUnits",
     "ListedUnits",
+    "UnitsOptions",
     "make_tokenizer",
+    "units_of",
     "train_sentencepiece",
     "load_tokenizer",
     "TOKENIZER_FILE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from viseme.core.errors import ConfigError
 from viseme.core.text.listed import ListedUnits
@@ -12,7 +13,7 @@ from viseme.core.text.tokenizers import CharUnits, SentencePieceUnits, Tokenizer
 from viseme.core.text.training import train_sentencepiece
 from viseme.core.text.units import UnitList
 
-__all__ = ["make_tokenizer"]
+__all__ = ["UnitsOptions", "make_tokenizer", "units_of"]
 
 
 def make_tokenizer(
@@ -51,3 +52,30 @@ def make_tokenizer(
         case "chars":
             return CharUnits.from_texts(texts, normaliser)
     return train_sentencepiece(texts, vocab_size=size, normaliser=normaliser)
+
+
+class UnitsOptions(Protocol):
+    """The part of a data configuration that says what a recogniser's units are; see `make_tokenizer`."""
+
+    @property
+    def units(self) -> str: ...
+    @property
+    def units_model(self) -> str | None: ...
+    @property
+    def units_file(self) -> str | None: ...
+    @property
+    def units_size(self) -> int: ...
+    @property
+    def normaliser(self) -> str: ...
+
+
+def units_of(options: UnitsOptions, texts: Sequence[str] | None) -> Tokenizer:
+    """`make_tokenizer` as a configuration says; raises as that does."""
+    return make_tokenizer(
+        options.units,
+        texts,
+        model=options.units_model,
+        file=options.units_file,
+        size=options.units_size,
+        normaliser=options.normaliser,
+    )
